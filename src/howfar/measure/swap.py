@@ -1,0 +1,315 @@
+"""Swap reach: how many of the last tokens carry what the input does to the output.
+
+Idea     keep the last k tokens, take everything older from another sequence, and see how much the
+         output moves; do it for every k, relative to k = 0 (everything replaced)
+
+             r(k) = sum_i D(f(x_i), f(x_i^(k))) / sum_i D(f(x_i), f(x_i^(0)))
+             R_eps = min{k : r(k') <= eps for all k' >= k}, on the non-increasing fit of r
+
+Designs  "paired": the same targets for every k, one forward pass a k, any model;
+         "fast": causal models only, one cut s, all k = t - s + 1 from a single further pass
+Doubt    percentile bootstrap over sequences (and over models, where several stand for a family)
+Units    reach in kept tokens: a reach of 1 is the newest token alone. Benefit in nats a target
+Source   our definition; closed form for linear models: r(k) = sum_{d>=k} g_d^2 / sum_d g_d^2.
+         The benefit threshold of 0.01 nats is about the 1 % perplexity of Khandelwal et al. 2018,
+         https://arxiv.org/abs/1805.04623
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from howfar.core.protocols import Predict, Reaching
+from howfar.core.seeds import Seeds
+from howfar.measure import probe
+from howfar.measure.effects import Fast, Paired, SwapOptions
+from howfar.measure.stats import MIN_SEQUENCES, Bootstrap, crossing, interval
+
+LADDER = (0.5, 0.05, 0.01, 0.001)
+Effects = Paired | Fast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapCurve:
+    """r(k), or benefit in nats, at `kept` tokens with its interval."""
+
+    kept: tuple[int, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SwapReach:
+    """One measured reach, in kept tokens.
+
+    value: R_eps, or None: no influence, or (`censored`) more than `window`.
+    low, high: its interval; None with a warning for few sequences; high None: beyond the window.
+    ladder: R at 0.5, 0.05, 0.01, 0.001. detectable: as far as the lower bound of r stays above the
+    noise floor. structural: declared, or the numeric support. useful: beyond it the loss is not
+    worse than with all tokens by more than the tolerance (None: no labels, or censored).
+    matrix: divergence of each model and sequence at each k, (S, N, K).
+    """
+
+    value: int | None
+    low: int | None
+    high: int | None
+    r50: int | None
+    censored: bool
+    window: int
+    ladder: dict[float, int | None]
+    detectable: int | None
+    structural: int
+    useful: int | None
+    useful_censored: bool
+    per_model: tuple[int | None, ...]
+    curve: SwapCurve
+    benefit: SwapCurve | None
+    noise_floor: float
+    num_sequences: int
+    design: str
+    passes: int
+    warnings: tuple[str, ...]
+    matrix: np.ndarray
+
+
+def swap_reach(
+    predict: Predict | Sequence[Predict],
+    tokens: Tensor,
+    *,
+    lengths: Tensor | None = None,
+    labels: Tensor | None = None,
+    targets: Tensor | str = "last",
+    options: SwapOptions | None = None,
+) -> SwapReach:
+    """Measure the swap reach of a callable, or of several trained alike, taken together.
+
+    Args:
+        predict: `predict(tokens, lengths) -> outputs`, or a sequence of such.
+        tokens: integer (N, L), or real (N, L) or (N, L, D); rows are each other's donors.
+        lengths: (N,) real tokens a row; padding on the right.
+        labels: (N, L) classes a position (or (N,) at the target) for the benefit curve.
+        targets: "last" or (N,) positions; the paired design reads the output there.
+        options: see `SwapOptions`.
+
+    Raises:
+        UsageError: shapes or options that do not fit. DataError: the model answers NaN.
+    """
+    options = options or SwapOptions()
+    models = list(predict) if isinstance(predict, Sequence) else [predict]
+    seqs = probe.sequences(tokens, lengths, targets)
+    design = Fast if options.design == "fast" else Paired
+    effects = design(models, seqs, labels, options)
+    return _summary(models, effects, options)
+
+
+class _Doubt:
+    """Bootstrap of the ratio and of the benefit, column by column."""
+
+    def __init__(self, effects: Effects, options: SwapOptions) -> None:
+        shape = effects.moved[0].shape
+        rng = Seeds(options.seed).numpy("swap bootstrap")
+        self.bootstrap = Bootstrap(shape, options.resamples, rng)
+        self.effects, self.ci = effects, options.ci
+        self.whole = float(effects.moved[0].mean())
+        self.whole_R = self.bootstrap.means(effects.moved[0])
+        self.floor = effects.floor / self.whole if self.whole > 0 else 0.0
+        self._columns: dict[int, np.ndarray] = {}
+
+    def ratio(self, k: int) -> float:
+        return float(self.effects.at(k).mean()) / self.whole
+
+    def ratios(self, k: int) -> np.ndarray:
+        if k not in self._columns:
+            moved_R = self.bootstrap.means(self.effects.at(k))
+            safe_R = np.maximum(self.whole_R, np.finfo(float).tiny)
+            self._columns[k] = moved_R / safe_R
+        return self._columns[k]
+
+    def seen(self, k: int) -> bool:
+        """The lower bound of r(k) is above the noise floor: tokens beyond k matter."""
+        return bool(interval(self.ratios(k), self.ci)[0] > self.floor)
+
+    def useful(self, k: int, tolerance: float) -> bool:
+        """The upper bound of the benefit of tokens beyond k is not below the tolerance."""
+        self.effects.at(k)
+        worse_R = self.bootstrap.means(self.effects.worse[k])
+        return bool(interval(worse_R, self.ci)[1] >= tolerance)
+
+    def crossing(self, eps: float) -> int | None:
+        kept = sorted(self.effects.moved)
+        return crossing(kept, np.array([self.ratio(k) for k in kept]), eps)
+
+    def crossings(self, eps: float) -> list[int | None]:
+        kept = sorted(self.effects.moved)
+        ratios_KR = np.stack([self.ratios(k) for k in kept])
+        return [crossing(kept, column, eps) for column in ratios_KR.T]
+
+
+def _furthest(effects: Effects, holds: Callable[[int], bool], *, exact: bool) -> int | None:
+    """Smallest k such that `holds` is false from k on; bisected where the grid leaves a gap.
+
+    None: `holds` at the very last point before the window closes, so that the answer lies beyond.
+    """
+    kept = [k for k in sorted(effects.moved) if k < effects.top or isinstance(effects, Fast)]
+    last = max((k for k in kept if holds(k)), default=-1)
+    if last == kept[-1]:
+        return None
+    first = next(k for k in sorted(effects.moved) if k > last)
+    while exact and first - last > 1:
+        middle = (first + last) // 2
+        effects.at(middle)
+        if holds(middle):
+            last = middle
+        else:
+            first = middle
+    return first
+
+
+def _sharpen(effects: Effects, doubt: _Doubt, levels: Sequence[float]) -> None:
+    """Bisect to the exact crossing of every level: about log2(gap) further passes each."""
+    for eps in levels:
+        while True:
+            kept = sorted(effects.moved)
+            ratios = np.array([doubt.ratio(k) for k in kept])
+            found = crossing(kept, ratios, eps)
+            if found is None or found == 0:
+                break
+            place = int(np.searchsorted(kept, found))
+            low = kept[place - 1] if place > 0 else 0
+            if kept[place] - low <= 1:
+                break
+            effects.at((low + kept[place]) // 2)
+
+
+def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) -> SwapReach:
+    doubt = _Doubt(effects, options)
+    num = effects.moved[0].shape[1]
+    influence = doubt.whole > 3 * effects.floor
+    exact = options.exact and options.design == "paired"
+    levels = sorted({*LADDER, options.eps}, reverse=True)
+    if influence and exact:
+        _sharpen(effects, doubt, levels)
+    detectable = _furthest(effects, doubt.seen, exact=exact) if influence else None
+    useful = None
+    if effects.worse:
+        tolerance = options.tolerance_nats
+        useful = _furthest(effects, lambda k: doubt.useful(k, tolerance), exact=exact)
+    ladder = {eps: _seen(doubt.crossing(eps), effects) if influence else None for eps in levels}
+    value = ladder[options.eps]
+    low, high = _limits(doubt, effects, options, value) if influence else (None, None)
+    structural = options.structural or _structural(models, effects, exact=exact)
+    return SwapReach(
+        value=value,
+        low=low,
+        high=high,
+        r50=ladder[0.5],
+        censored=influence and value is None,
+        window=effects.window if options.design == "fast" else effects.window - 1,
+        ladder=ladder,
+        detectable=detectable,
+        structural=min(structural, effects.window),
+        useful=useful,
+        useful_censored=bool(effects.worse) and useful is None,
+        per_model=_per_model(effects, options.eps) if influence else (None,) * len(models),
+        curve=_curve(effects, doubt, options),
+        benefit=_benefit_curve(effects, doubt, options) if effects.worse else None,
+        noise_floor=doubt.floor,
+        num_sequences=num,
+        design=options.design,
+        passes=effects.passes,
+        warnings=_warnings(effects, options, influence=influence),
+        matrix=np.stack([effects.moved[k] for k in sorted(effects.moved)], axis=-1),
+    )
+
+
+def _structural(models: Sequence[Predict], effects: Effects, *, exact: bool) -> int:
+    """The furthest token that could matter: as declared, else the numeric support."""
+    declared = [m.reach(effects.window) for m in models if isinstance(m, Reaching)]
+    if len(declared) == len(models):
+        return max(effects.window if reach is None else reach for reach in declared)
+    moves = _furthest(effects, lambda k: bool(effects.at(k).max() > effects.floor), exact=exact)
+    return effects.window if moves is None else moves
+
+
+def _seen(found: int | None, effects: Effects) -> int | None:
+    """A paired crossing at the whole window is there by construction only: censored."""
+    if isinstance(effects, Fast) or found is None or found < effects.top:
+        return found
+    return None
+
+
+def _limits(
+    doubt: _Doubt, effects: Effects, options: SwapOptions, value: int | None
+) -> tuple[int | None, int | None]:
+    if effects.moved[0].shape[1] < MIN_SEQUENCES:
+        return None, None
+    beyond = effects.top + 1
+    low, high = _percentiles(doubt, effects, options, beyond)
+    if options.exact and isinstance(effects, Paired):
+        # Measure inside the interval, so that its ends are not set by interpolation.
+        for k in np.unique(np.linspace(low - 1, min(high, effects.top), 6).round()):
+            effects.at(int(max(k, 0)))
+        low, high = _percentiles(doubt, effects, options, beyond)
+    point = beyond if value is None else value
+    low, high = min(low, point), max(high, point)
+    return (None if low >= beyond else low), (None if high >= beyond else high)
+
+
+def _percentiles(
+    doubt: _Doubt, effects: Effects, options: SwapOptions, beyond: int
+) -> tuple[int, int]:
+    found = [_seen(c, effects) for c in doubt.crossings(options.eps)]
+    low, high = interval(np.array([beyond if c is None else c for c in found]), options.ci)
+    return int(np.floor(low)), int(np.ceil(high))
+
+
+def _per_model(effects: Effects, eps: float) -> tuple[int | None, ...]:
+    kept = sorted(effects.moved)
+    moved_KS = np.stack([effects.moved[k].mean(1) for k in kept])
+    found = []
+    for model_K in moved_KS.T:
+        whole = model_K[0]
+        found.append(_seen(crossing(kept, model_K / whole, eps), effects) if whole > 0 else None)
+    return tuple(found)
+
+
+def _curve(effects: Effects, doubt: _Doubt, options: SwapOptions) -> SwapCurve:
+    kept = tuple(sorted(effects.moved)) if doubt.whole > 0 else ()
+    bounds = [interval(doubt.ratios(k), options.ci) for k in kept]
+    return SwapCurve(
+        kept=kept,
+        mean=tuple(doubt.ratio(k) for k in kept),
+        low=tuple(float(low) for low, _ in bounds),
+        high=tuple(float(high) for _, high in bounds),
+    )
+
+
+def _benefit_curve(effects: Effects, doubt: _Doubt, options: SwapOptions) -> SwapCurve:
+    kept = tuple(sorted(effects.worse))
+    bounds = [interval(doubt.bootstrap.means(effects.worse[k]), options.ci) for k in kept]
+    return SwapCurve(
+        kept=kept,
+        mean=tuple(float(effects.worse[k].mean()) for k in kept),
+        low=tuple(float(low) for low, _ in bounds),
+        high=tuple(float(high) for _, high in bounds),
+    )
+
+
+def _warnings(effects: Effects, options: SwapOptions, *, influence: bool) -> tuple[str, ...]:
+    said = []
+    num = effects.moved[0].shape[1]
+    if not influence:
+        said.append("no influence: replacing the whole input does not move the output")
+    if num < MIN_SEQUENCES:
+        said.append(f"no interval: {num} sequences, at least {MIN_SEQUENCES} are needed")
+    if options.trained_length and effects.seqs.window > options.trained_length:
+        said.append(
+            f"beyond the trained length: {effects.seqs.window} tokens measured, "
+            f"{options.trained_length} trained on"
+        )
+    if int(effects.seqs.lengths.min()) < int(effects.seqs.lengths.max()):
+        said.append("rows differ in length: shorter rows show no effect beyond their own start")
+    return tuple(said)
