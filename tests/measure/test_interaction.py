@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tests.measure import known
 
 from howfar.core.errors import UsageError
 from howfar.measure import InteractionOptions, interaction_reach
-from tests.measure import known
 
 SYMBOLS, LENGTH = 20, 64
 

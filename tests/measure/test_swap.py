@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.measure import known
 
 from howfar.core.errors import DataError, UsageError
 from howfar.measure import SwapOptions, swap_reach
-from tests.measure import known
 
 DESIGNS = ["paired", "fast"]
 

@@ -102,7 +102,7 @@ def test_golden_items(split, want):
 def test_bad_settings_are_named():
     with pytest.raises(UsageError, match="length >= 2"):
         Recall(length=1)
-    with pytest.raises(UsageError, match="1 .. 31"):
+    with pytest.raises(UsageError, match="1 \\.\\. 31"):
         Recall(length=32).batch([0], distance=32)
     with pytest.raises(UsageError, match="recall"):
         task("recal")

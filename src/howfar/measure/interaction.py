@@ -26,6 +26,7 @@ from howfar.core.protocols import Predict
 from howfar.core.seeds import Seeds
 from howfar.measure import probe
 from howfar.measure.stats import MIN_SEQUENCES, Bootstrap, interval, log_grid
+from howfar.record.comparison import Curve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +57,6 @@ class InteractionOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InteractionCurve:
-    """I(d) at `lag` with its interval."""
-
-    lag: tuple[int, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InteractionReach:
     """One measured interaction reach, as a lag in tokens.
 
@@ -80,7 +71,7 @@ class InteractionReach:
     censored: bool
     furthest: int | None
     window: int
-    curve: InteractionCurve
+    curve: Curve
     noise_floor: float
     num_sequences: int
     passes: int
@@ -239,8 +230,9 @@ class _Pairs:
             censored=value == lags[-1],
             furthest=int(lags[np.flatnonzero(above)[-1]]) if above.any() else None,
             window=int(lags[-1]),
-            curve=InteractionCurve(
-                lag=tuple(lags),
+            curve=Curve(
+                axis="lag",
+                x=tuple(lags),
                 mean=tuple(float(x) for x in point_K),
                 low=tuple(float(x) for x in low_K),
                 high=tuple(float(x) for x in high_K),

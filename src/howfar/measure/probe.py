@@ -56,7 +56,8 @@ def sequences(tokens: Tensor, lengths: Tensor | None, targets: Tensor | str) -> 
 def answers(predict: Predict, seqs: Sequences, batch: int) -> Tensor:
     """The model's output at each row's target, float64: (N, V).
 
-    Outputs (B, L, V), (B, L) real or (B, C) are understood; NaN raises DataError E-OUTPUT.
+    Outputs (B, L, V), (B, L) real and (B, C) are understood, and (B, 1, V) where the model has
+    answered at the target alone. NaN raises DataError E-OUTPUT.
     """
     rows: list[Tensor] = []
     with torch.no_grad(), _evaluating(predict):
@@ -160,6 +161,8 @@ def _at_target(output: Tensor, tokens: Tensor, targets: Tensor) -> Tensor:
         message = f"A model must return (B, L, V), (B, L) or (B, C), got {shape}."
         raise UsageError("E-SHAPE", message, "wrap the model in a function that returns logits.")
     rows = torch.arange(len(tokens))
+    if output.ndim == 3 and output.shape[1] == 1:
+        return output[:, 0].double().cpu()
     if output.ndim == 3:
         return output[rows, targets].double().cpu()
     if output.shape == tokens.shape[:2] and output.shape[1] > 1:

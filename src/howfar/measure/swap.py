@@ -26,19 +26,10 @@ from howfar.core.seeds import Seeds
 from howfar.measure import probe
 from howfar.measure.effects import Fast, Paired, SwapOptions
 from howfar.measure.stats import MIN_SEQUENCES, Bootstrap, crossing, interval
+from howfar.record.comparison import Curve
 
 LADDER = (0.5, 0.05, 0.01, 0.001)
 Effects = Paired | Fast
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SwapCurve:
-    """r(k), or benefit in nats, at `kept` tokens with its interval."""
-
-    kept: tuple[int, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +56,8 @@ class SwapReach:
     useful: int | None
     useful_censored: bool
     per_model: tuple[int | None, ...]
-    curve: SwapCurve
-    benefit: SwapCurve | None
+    curve: Curve
+    benefit: Curve | None
     noise_floor: float
     num_sequences: int
     design: str
@@ -276,22 +267,24 @@ def _per_model(effects: Effects, eps: float) -> tuple[int | None, ...]:
     return tuple(found)
 
 
-def _curve(effects: Effects, doubt: _Doubt, options: SwapOptions) -> SwapCurve:
+def _curve(effects: Effects, doubt: _Doubt, options: SwapOptions) -> Curve:
     kept = tuple(sorted(effects.moved)) if doubt.whole > 0 else ()
     bounds = [interval(doubt.ratios(k), options.ci) for k in kept]
-    return SwapCurve(
-        kept=kept,
+    return Curve(
+        axis="kept tokens",
+        x=kept,
         mean=tuple(doubt.ratio(k) for k in kept),
         low=tuple(float(low) for low, _ in bounds),
         high=tuple(float(high) for _, high in bounds),
     )
 
 
-def _benefit_curve(effects: Effects, doubt: _Doubt, options: SwapOptions) -> SwapCurve:
+def _benefit_curve(effects: Effects, doubt: _Doubt, options: SwapOptions) -> Curve:
     kept = tuple(sorted(effects.worse))
     bounds = [interval(doubt.bootstrap.means(effects.worse[k]), options.ci) for k in kept]
-    return SwapCurve(
-        kept=kept,
+    return Curve(
+        axis="kept tokens",
+        x=kept,
         mean=tuple(float(effects.worse[k].mean()) for k in kept),
         low=tuple(float(low) for low, _ in bounds),
         high=tuple(float(high) for _, high in bounds),

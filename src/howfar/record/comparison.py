@@ -31,6 +31,16 @@ class Curve:
     low: tuple[float, ...]
     high: tuple[float, ...]
 
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """`x` of a curve over kept tokens."""
+        return self.x
+
+    @property
+    def lag(self) -> tuple[int, ...]:
+        """`x` of a curve over lags."""
+        return self.x
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:

@@ -1,0 +1,171 @@
+"""Rows to train, validation and test: by label, with equal texts kept together.
+
+Idea     rows of one normalised text form a group; each label's groups are shuffled and fill test,
+         then validation, up to their share of that label's rows; the rest is train
+Random   one Philox stream a label, so that another label's rows move nothing here
+"""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from howfar.core.errors import DataError, UsageError, shown
+from howfar.data.draws import generator
+
+Rows = npt.NDArray[np.int64]
+FRACTIONS = (0.8, 0.1, 0.1)
+_MOST_CLASSES = 1000
+_FEW_ROWS = 10
+
+
+def normalised(text: str) -> str:
+    """What makes two texts the same: NFKC, case folded, white space collapsed."""
+    if text.isascii():
+        return " ".join(text.lower().split())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.split())
+
+
+def split_rows(
+    keys: Sequence[str],
+    labels: Sequence[str],
+    *,
+    fractions: tuple[float, float, float] = FRACTIONS,
+    seed: int,
+    rare: Literal["error", "drop"] = "error",
+) -> tuple[Rows, Rows, Rows]:
+    """Split rows into train, validation and test.
+
+    Args:
+        keys: a row's normalised text; rows with one key stay together.
+        labels: a row's label.
+        fractions: shares of train, validation and test; a share of 0 leaves that part empty.
+        seed: of the shuffle.
+        rare: "drop" leaves out labels with too few distinct texts; the caller counts them.
+
+    Returns:
+        Sorted row numbers, three int64 arrays without overlap.
+
+    Raises:
+        DataError: E-TOO-FEW, E-ONE-CLASS, E-LABEL-CARD.
+        UsageError: E-OPTION for fractions that are no shares.
+    """
+    if min(fractions) < 0 or fractions[0] <= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise UsageError("E-OPTION", f"The fractions {fractions} are no shares of 1.")
+    if len(keys) < 2:
+        raise DataError("E-TOO-FEW", f"{len(keys)} rows cannot be split.", "give more rows")
+    check_labels(labels)
+    parts = sum(fraction > 0 for fraction in fractions)
+    by_label = _enough(keys, labels, parts, drop=rare == "drop")
+    found: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for label, groups in by_label.items():
+        order = generator(seed, f"split/{label}").permutation(len(groups))
+        shares = _fill([groups[i] for i in order], fractions)
+        for part, rows in zip(found, shares, strict=True):
+            part.extend(rows)
+    train, validation, test = (np.sort(np.asarray(part, dtype=np.int64)) for part in found)
+    return train, validation, test
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raise E-ONE-CLASS or E-LABEL-CARD where the labels cannot be learned."""
+    classes = len(set(labels))
+    if classes == 1:
+        raise DataError(
+            "E-ONE-CLASS",
+            f"All {len(labels):,} rows have the label {shown(labels[0])}.",
+            "name another column with --label, or add rows of another class",
+        )
+    if classes > _MOST_CLASSES or (classes == len(labels) and classes >= _FEW_ROWS):
+        raise DataError(
+            "E-LABEL-CARD",
+            f"{len(labels):,} rows have {classes:,} different labels: is this a text column?",
+            "name another column with --label",
+        )
+
+
+def leaks(train_keys: Sequence[str], test_keys: Sequence[str]) -> Rows:
+    """Rows of train whose text stands in test too."""
+    known = set(test_keys)
+    return np.asarray([i for i, key in enumerate(train_keys) if key in known], dtype=np.int64)
+
+
+def duplicates(keys: Sequence[str]) -> int:
+    """Rows whose text stands in an earlier row too."""
+    return len(keys) - len(set(keys))
+
+
+def _groups(
+    keys: Sequence[str], labels: Sequence[str], rows: Iterable[int]
+) -> dict[str, list[list[int]]]:
+    """Label -> groups of rows with one key, in order of their first row.
+
+    A text that stands under several labels counts for the one it has most often.
+    """
+    by_key: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        by_key[keys[row]].append(row)
+    by_label: dict[str, list[list[int]]] = {}
+    for group in by_key.values():
+        # Counter keeps the first of equally common labels.
+        label = Counter(labels[row] for row in group).most_common(1)[0][0]
+        by_label.setdefault(label, []).append(group)
+    return by_label
+
+
+def _enough(
+    keys: Sequence[str], labels: Sequence[str], parts: int, *, drop: bool
+) -> dict[str, list[list[int]]]:
+    """Groups by label, where every label that is left has a group for each part."""
+    rows = list(range(len(keys)))
+    # Leaving out one label's rows may free a text that stood under two labels: look again.
+    while True:
+        by_label = _groups(keys, labels, rows)
+        known = sorted({labels[row] for row in rows})
+        few = [label for label in known if len(by_label.get(label, [])) < parts]
+        if len(known) - len(few) < 2 or (few and not drop):
+            raise _too_few(few, len(by_label.get(few[0], [])), parts)
+        if not few:
+            return by_label
+        rows = [row for row in rows if labels[row] not in few]
+
+
+def _too_few(few: list[str], texts: int, parts: int) -> DataError:
+    more = f" (and {len(few) - 1:,} more labels have too few)" if len(few) > 1 else ""
+    return DataError(
+        "E-TOO-FEW",
+        f"The label {shown(few[0])} has {texts} different texts; it needs {parts}, "
+        f"one for each part{more}.",
+        "add rows, or --rare drop leaves them out where two other labels have enough",
+    )
+
+
+def _fill(
+    groups: list[list[int]], fractions: tuple[float, float, float]
+) -> tuple[list[int], list[int], list[int]]:
+    total = sum(map(len, groups))
+    left = groups
+    taken: list[list[int]] = []
+    # Test first, so that it does not depend on the share of validation.
+    for part in (2, 1):
+        later = 1 + (part == 2 and fractions[1] > 0)
+        quota = round(fractions[part] * total) if fractions[part] > 0 else 0
+        chosen = _take(left, quota, len(left) - later) if fractions[part] > 0 else set()
+        taken.append([row for i in sorted(chosen) for row in left[i]])
+        left = [group for i, group in enumerate(left) if i not in chosen]
+    return [row for group in left for row in group], taken[1], taken[0]
+
+
+def _take(groups: list[list[int]], quota: int, most: int) -> set[int]:
+    """Positions of at most `most` groups, at least one, with about `quota` rows."""
+    chosen: set[int] = set()
+    rows = 0
+    for i, group in enumerate(groups):
+        if rows + len(group) <= quota and len(chosen) < most:
+            chosen.add(i)
+            rows += len(group)
+    return chosen or {min(range(len(groups)), key=lambda i: len(groups[i]))}

@@ -1,0 +1,142 @@
+"""The residual stack all families but textcnn stand in.
+
+Idea     input projection, blocks `x + mixer(norm(x))`, one last norm at every position
+Reach    1 + sum over blocks of (reach - 1); unbounded if one block is
+State    the sum over the blocks
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from howfar.core.errors import UsageError
+from howfar.core.protocols import Mixer, State
+from howfar.models.blocks.base import Sizes, Stepping
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with GELU between, at every position alone: (B, L, D) -> (B, L, D)."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.widen = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        y: Tensor = self.narrow(self.dropout(F.gelu(self.widen(x))))
+        return y
+
+    def flops(self, length: int) -> int:
+        """Both linear maps, once a position."""
+        return 2 * (self.widen.weight.numel() + self.narrow.weight.numel()) * length
+
+
+class Residual(nn.Module):
+    """x + dropout(mixer(norm(x))), and x + dropout(ff(norm(x))) where a family asks for it.
+
+    Source: Xiong et al. 2020 (norm before the branch), https://arxiv.org/abs/2002.04745.
+    """
+
+    def __init__(self, mixer: Mixer, width: int, dropout: float, *, feed_forward: bool) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.mixer = mixer
+        self.dropout = nn.Dropout(dropout)
+        self.ff_norm = nn.LayerNorm(width) if feed_forward else None
+        self.ff = FeedForward(width, dropout) if feed_forward else None
+
+    def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D)."""
+        return self._join(x_BLD, self.mixer(self.norm(x_BLD), lengths))
+
+    def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """One position."""
+        if not isinstance(self.mixer, Stepping):
+            raise UsageError(
+                "E-STEP",
+                f"{type(self.mixer).__name__} cannot go one position at a time.",
+                "run the whole sequence at once",
+            )
+        y_BD, state = self.mixer.step(self.norm(x_BD), state)
+        return self._join(x_BD, y_BD), state
+
+    def _join(self, x: Tensor, y: Tensor) -> Tensor:
+        x = x + self.dropout(y)
+        if self.ff is not None and self.ff_norm is not None:
+            x = x + self.dropout(self.ff(self.ff_norm(x)))
+        return x
+
+    def flops(self, length: int) -> int:
+        """Mixer and feed-forward."""
+        return self.mixer.flops(length) + (self.ff.flops(length) if self.ff is not None else 0)
+
+
+class Stack(nn.Module):
+    """Projection E -> D (left out if equal), residual blocks, a last norm at every position.
+
+    The last norm comes before any pooling, so what follows it (mean, head) is additive.
+    """
+
+    pool = "mean"
+
+    def __init__(
+        self, sizes: Sizes, mixers: Sequence[Mixer], *, feed_forward: bool = False
+    ) -> None:
+        super().__init__()
+        self.causal = sizes.causal
+        self.out_width = sizes.width
+        same = sizes.embedding == sizes.width
+        self.project = None if same else nn.Linear(sizes.embedding, sizes.width)
+        self.blocks = nn.ModuleList(
+            Residual(mixer, sizes.width, sizes.dropout, feed_forward=feed_forward)
+            for mixer in mixers
+        )
+        self.norm = nn.LayerNorm(sizes.width)
+
+    def forward(self, x_BLE: Tensor, lengths: Tensor) -> Tensor:
+        """(B, L, E) -> (B, L, D)."""
+        x_BLD = x_BLE if self.project is None else self.project(x_BLE)
+        for block in self._residuals():
+            x_BLD = block(x_BLD, lengths)
+        y_BLD: Tensor = self.norm(x_BLD)
+        return y_BLD
+
+    def step(self, x_BE: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """One position; the state is one state a block.
+
+        Raises:
+            UsageError: E-STEP if a mixer cannot step.
+        """
+        x_BD = x_BE if self.project is None else self.project(x_BE)
+        before = [None] * len(self.blocks) if state is None else list(state)
+        after: list[State] = []
+        for block, held in zip(self._residuals(), before, strict=True):
+            x_BD, new = block.step(x_BD, held)
+            after.append(new)
+        return self.norm(x_BD), tuple(after)
+
+    def reach(self, length: int) -> int | None:
+        """1 + sum(reach - 1) over the blocks; None if one is unbounded."""
+        total = 1
+        for block in self._residuals():
+            part = block.mixer.reach(length)
+            if part is None:
+                return None
+            total += part - 1
+        return total
+
+    def state_bytes(self, length: int) -> int:
+        """Sum over the blocks."""
+        return sum(block.mixer.state_bytes(length) for block in self._residuals())
+
+    def flops(self, length: int) -> int:
+        """Projection and blocks."""
+        project = 0 if self.project is None else 2 * self.project.weight.numel() * length
+        return project + sum(block.flops(length) for block in self._residuals())
+
+    def _residuals(self) -> Iterable[Residual]:
+        return cast("Iterable[Residual]", self.blocks)

@@ -1,0 +1,38 @@
+"""The simple recurrent network: one tanh layer that reads its own last answer.
+
+Idea     h_t = g(h_{t-1}, E(x_t)), here
+         h_t = tanh(W x_t + b + U h_{t-1} + b'), U orthogonal at the start
+         The whole-sequence form runs the same way and averages h_t over real positions
+Shapes   (B, L, D) -> (B, L, D), one layer a block of the shared residual stack
+Reach    unbounded: the state may keep anything
+State    D floats a layer, whatever the length
+Source   Elman 1990, https://doi.org/10.1207/s15516709cog1402_1
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from howfar.models.blocks import Recurrence, Sizes, Stack, known_start, positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElmanSettings:
+    """depth: layers; h0: "zeros", "random" (drawn once, then fixed) or "learned"."""
+
+    depth: int = 1
+    h0: str = "zeros"
+
+    def __post_init__(self) -> None:
+        positive(depth=self.depth)
+        known_start(self.h0)
+
+
+def build_body(sizes: Sizes, settings: ElmanSettings) -> Stack:
+    """The body of the family."""
+    width = sizes.width
+    layers = [
+        Recurrence(nn.RNN(width, width, batch_first=True), settings.h0)
+        for _ in range(settings.depth)
+    ]
+    return Stack(sizes, layers)

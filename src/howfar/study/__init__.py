@@ -1,0 +1,1 @@
+"""A comparison from end to end: plan, run, store, compare."""

@@ -1,0 +1,163 @@
+"""What to take: a paragraph computed from the numbers.
+
+Rule     no winner is named where intervals overlap; a baseline that beats every network is said
+         first; reach and cost are compared only among the families that cannot be told apart
+"""
+
+from collections.abc import Sequence
+
+from howfar.record.comparison import Baseline, Data, Row, Score
+
+CHEAPER = 1.25  # a ratio of times below this is noise of a shared machine
+
+
+def advise(data: Data, rows: Sequence[Row], baselines: Sequence[Baseline]) -> str:
+    """Two to five sentences on quality, baselines, reach and cost."""
+    scored = [row for row in rows if row.score is not None]
+    if not scored:
+        return "No family finished a run, so there is nothing to recommend."
+    best = _best(scored)
+    leaders = [row for row in scored if _overlap(_score(row), _score(best))]
+    sentences = [_quality(best, leaders, scored), *_against(best, leaders, baselines)]
+    if data.kind == "task":
+        sentences += _distances(scored)
+    sentences += _reaches(leaders, data)
+    sentences += _costs(leaders)
+    left = [row.family for row in rows if row.score is None]
+    if left:
+        sentences.append(f"Without a result: {_and(left)}.")
+    return " ".join(sentences)
+
+
+def _quality(best: Row, leaders: Sequence[Row], scored: Sequence[Row]) -> str:
+    score = _score(best)
+    if len(scored) == 1:
+        return f"{best.family} reaches {_value(score)}; nothing stands beside it to compare."
+    if len(leaders) == 1:
+        return f"{best.family} is best by {score.name}, {_value(score)}, clear of all others."
+    names = _and([row.family for row in leaders])
+    which = "All families" if len(leaders) == len(scored) else names
+    return (
+        f"{which} cannot be told apart by {score.name} (the best value is {best.family}'s, "
+        f"{_value(score)}; the intervals overlap)."
+    )
+
+
+def _against(best: Row, leaders: Sequence[Row], baselines: Sequence[Baseline]) -> list[str]:
+    if not baselines:
+        return []
+    score = _score(best)
+    rival = max(baselines, key=lambda b: _rank(b.score))
+    if _beats(rival.score, score):
+        return [
+            f"The baseline {rival.name} beats every network with {_value(rival.score)}: "
+            "at this budget none of them is worth its cost."
+        ]
+    if _overlap(rival.score, score):
+        return [
+            f"No network is clearly better than the baseline {rival.name}, {_value(rival.score)}."
+        ]
+    behind = [row.family for row in leaders if not _beats(_score(row), rival.score)]
+    besides = f", though {_and(behind)} may not be" if behind else ""
+    return [
+        f"That is better than the best baseline, {rival.name} with {_value(rival.score)}{besides}."
+    ]
+
+
+def _distances(scored: Sequence[Row]) -> list[str]:
+    solved = {row.family: row for row in scored if row.task_reach is not None}
+    if not solved:
+        return []
+    parts = []
+    for name, row in sorted(solved.items(), key=lambda item: -(item[1].task_reach or 0)):
+        more = " (the longest asked)" if row.task_reach_censored else ""
+        parts.append(f"{name} {row.task_reach}{more}")
+    return [f"Solved up to a distance of, in tokens: {', '.join(parts)}."]
+
+
+def _reaches(leaders: Sequence[Row], data: Data) -> list[str]:
+    known = [row for row in leaders if row.reach and (row.reach.value or row.reach.censored)]
+    if not known:
+        return []
+    kind = known[0].reach.kind if known[0].reach else ""
+    what = "treat two tokens jointly up to a lag of" if kind == "interaction" else "use the last"
+    parts = [f"{row.family} {_reach(row)}" for row in known]
+    units = f"{data.unit}s"
+    if len(known) == 1:
+        return [f"It seems to {what} {parts[0].partition(' ')[2]} {units}."]
+    return [f"Among these, they {what} ({units}): {', '.join(parts)}."]
+
+
+def _costs(leaders: Sequence[Row]) -> list[str]:
+    priced = {row.family: row.cost[-1] for row in leaders if row.cost}
+    longest = min((point.length for point in priced.values()), default=0)
+    times = {
+        row.family: point.train_us_per_token
+        for row in leaders
+        for point in row.cost
+        if point.length == longest and point.train_us_per_token is not None
+    }
+    if len(times) < 2:
+        return []
+    order = sorted(times, key=lambda name: times[name])
+    first, second = order[0], order[1]
+    if times[second] / times[first] < CHEAPER:
+        near = [name for name in order if times[name] / times[first] < CHEAPER]
+        return [f"At {longest:,} tokens {_and(near)} cost about the same to train."]
+    ratio = times[second] / times[first]
+    return [
+        f"At {longest:,} tokens {first} is the cheapest of them to train a token on, "
+        f"{ratio:.1f} times cheaper than {second}."
+    ]
+
+
+def _reach(row: Row) -> str:
+    reach = row.reach
+    if reach is None:
+        return "?"
+    if reach.value is None:
+        return f"more than {reach.window}"
+    if reach.low is None or (reach.low, reach.high) == (reach.value, reach.value):
+        return str(reach.value)
+    high = "beyond the window" if reach.high is None else reach.high
+    return f"{reach.value} [{reach.low}, {high}]"
+
+
+def _best(rows: Sequence[Row]) -> Row:
+    return max(rows, key=lambda row: _rank(_score(row)))
+
+
+def _score(row: Row) -> Score:
+    if row.score is None:
+        raise AssertionError("only scored rows are compared")
+    return row.score
+
+
+def _rank(score: Score) -> float:
+    return score.value if score.better == "higher" else -score.value
+
+
+def _ends(score: Score) -> tuple[float, float]:
+    low = score.value if score.low is None else score.low
+    high = score.value if score.high is None else score.high
+    return low, high
+
+
+def _overlap(one: Score, other: Score) -> bool:
+    (low, high), (least, most) = _ends(one), _ends(other)
+    return low <= most and least <= high
+
+
+def _beats(one: Score, other: Score) -> bool:
+    return not _overlap(one, other) and _rank(one) > _rank(other)
+
+
+def _value(score: Score) -> str:
+    digits = f"{score.value:.3f}"
+    if score.low is None or score.high is None:
+        return digits
+    return f"{digits} [{score.low:.3f}, {score.high:.3f}]"
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,125 @@
+"""What to run: the settings of a comparison, resolved and checked before any work starts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from howfar.core.errors import UsageError, closest
+from howfar.core.seeds import Seeds
+from howfar.models import MODELS, build, fit_width
+from howfar.models.model import Model
+from howfar.study.problems import Problem
+from howfar.train import Budget
+
+RATES = (1e-3, 3e-3, 6e-3)
+COST_LENGTHS = (128, 512, 2048, 8192)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """Settings of one comparison, the same for every family.
+
+    budget: what each run may train on. rates: the learning-rate grid, tried with `grid_share` of
+    the budget each and chosen on the validation part. seeds: how many runs at the chosen rate.
+    parameters: of each body, embedding and head apart. batch: rows a step.
+    sequences: how many to measure reach on. cost_lengths: empty for no cost.
+    workers: processes; threads: of torch in each.
+    """
+
+    families: tuple[str, ...] = tuple(MODELS)
+    budget: Budget = field(default_factory=lambda: Budget(1e6))
+    rates: tuple[float, ...] = RATES
+    grid_share: float = 1 / 3
+    seeds: int = 2
+    seed: int = 0
+    parameters: int = 60_000
+    embedding: int = 64
+    dropout: float | None = None
+    batch: int = 32
+    sequences: int = 256
+    reach: bool = True
+    cost_lengths: tuple[int, ...] = COST_LENGTHS
+    cost_seconds: float = 0.3
+    workers: int = 1
+    threads: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        checks = {
+            "families": len(self.families) > 0,
+            "rates": len(self.rates) > 0 and all(math.isfinite(r) and r > 0 for r in self.rates),
+            "grid_share": 0 < self.grid_share <= 1,
+            "seeds": 1 <= self.seeds <= 100,
+            "seed": 0 <= self.seed < 2**63,
+            "parameters": self.parameters >= 1000,
+            "embedding": 1 <= self.embedding <= 4096,
+            "dropout": self.dropout is None or 0 <= self.dropout < 1,
+            "batch": 1 <= self.batch <= 65_536,
+            "sequences": self.sequences >= 2,
+            "cost_lengths": all(1 <= n <= 2**20 for n in self.cost_lengths),
+            "workers": 1 <= self.workers <= 256,
+            "threads": 1 <= self.threads <= 256,
+        }
+        for name, fine in checks.items():
+            if not fine:
+                message = f"{name}={getattr(self, name)!r} is out of range."
+                raise UsageError("E-OPTION", message, "`howfar compare --help` gives the ranges.")
+        for family in self.families:
+            check_family(family)
+
+
+def check_family(name: str) -> None:
+    """Raise UsageError E-MODEL with the nearest name for an unknown family."""
+    if name not in MODELS:
+        message = f"No family is called {name!r}. Known: {', '.join(MODELS)}."
+        raise UsageError("E-MODEL", message, f"{closest(name, MODELS)}`howfar models` lists them.")
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """One family at the width that gives it the wanted number of parameters."""
+
+    family: str
+    width: int
+    vocabulary: int
+    outputs: int
+    causal: bool
+    embedding: int
+    dropout: float
+
+    def build(self, seed: int = 0) -> Model:
+        """A fresh model; the seed sets its first weights."""
+        return build(
+            self.family,
+            vocabulary=self.vocabulary,
+            outputs=self.outputs,
+            width=self.width,
+            causal=self.causal,
+            embedding=self.embedding,
+            dropout=self.dropout,
+            generator=Seeds(seed).torch(f"init {self.family}"),
+        )
+
+
+def design(family: str, problem: Problem, options: CompareOptions) -> Design:
+    """Solve the width of a family for a problem."""
+    width = fit_width(
+        family, options.parameters, causal=problem.causal, embedding=options.embedding
+    )
+    dropout = options.dropout
+    if dropout is None:
+        dropout = 0.0 if problem.causal else 0.3
+    return Design(
+        family,
+        width,
+        problem.vocabulary,
+        problem.outputs,
+        problem.causal,
+        options.embedding,
+        dropout,
+    )
+
+
+def designs(problem: Problem, options: CompareOptions) -> Sequence[Design]:
+    """All families of the comparison, in the order asked for."""
+    return [design(family, problem, options) for family in dict.fromkeys(options.families)]

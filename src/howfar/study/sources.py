@@ -1,0 +1,116 @@
+"""From what a user names - a task, a shipped set, a file - to a problem to compare on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from howfar.core.errors import UsageError, closest, shown
+from howfar.data.labelled import load_labelled
+from howfar.data.running import load_running
+from howfar.data.shipped import SHIPPED, resolve
+from howfar.study.problems import LabelProblem, Problem, TaskProblem, TextProblem
+from howfar.tasks import TASKS, task
+
+TEXT_ENDINGS = (".txt", ".md", ".txt.gz", ".md.gz")
+KINDS = ("byte", "char", "word", "bpe")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """How to read what is named. None: as it suits the data.
+
+    text, label: columns of a table; test: a file of test rows. tokens: "byte", "char", "word" or
+    "bpe". length: tokens a sequence. The rest: what to do with rows that are hard to read.
+    """
+
+    text: str | None = None
+    label: str | None = None
+    test: str | None = None
+    tokens: Literal["byte", "char", "word", "bpe"] | None = None
+    length: int | None = None
+    keep: Literal["start", "end"] = "start"
+    rare: Literal["error", "drop"] = "error"
+    encoding: str | None = None
+    separator: str | None = None
+    bad_rows: Literal["error", "skip"] = "error"
+    empty: Literal["error", "drop", "keep"] = "error"
+    no_header: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.length is not None and not 2 <= self.length <= 2**20:
+            raise UsageError("E-OPTION", f"length={self.length} is out of range.", "--length 128")
+        if self.tokens is not None and self.tokens not in KINDS:
+            known = ", ".join(KINDS)
+            message = f"No tokens are called {shown(self.tokens)}. Known: {known}."
+            raise UsageError("E-OPTION", message, closest(self.tokens, KINDS) or "--tokens word")
+
+
+def open_problem(source: str, options: SourceOptions) -> Problem:
+    """Read a source into a problem.
+
+    A task's name is that task; a plain text file becomes language modelling, a table with labels
+    classification. Shipped sets go by their names.
+
+    Raises:
+        UsageError, DataError, EnvironmentFault: whatever is wrong with it, in one line.
+    """
+    if source in TASKS and not Path(source).exists():
+        for name in ("text", "label", "test"):
+            if getattr(options, name) is not None:
+                message = f"--{name} is for tables; {source} is a made task."
+                raise UsageError("E-OPTION", message, f"leave --{name} out.")
+        length = 128 if options.length is None else options.length
+        return TaskProblem.of(task(source, length=length, seed=options.seed))
+    shipped = SHIPPED.get(source)
+    is_text = shipped.kind == "text" if shipped else source.lower().endswith(TEXT_ENDINGS)
+    if is_text:
+        return _text(source, options)
+    if not shipped and not Path(source).suffix:
+        _name_known(source)
+    name = shipped.name if shipped else None
+    return LabelProblem(
+        load_labelled(
+            source,
+            text=options.text,
+            label=options.label,
+            test=options.test,
+            tokens=options.tokens or "word",
+            length=options.length,
+            keep=options.keep,
+            rare=options.rare,
+            seed=options.seed,
+            name=name,
+            encoding=options.encoding,
+            separator=options.separator,
+            bad_rows=options.bad_rows,
+            empty=options.empty,
+            no_header=options.no_header,
+        )
+    )
+
+
+def _text(source: str, options: SourceOptions) -> TextProblem:
+    for name in ("text", "label", "test"):
+        if getattr(options, name) is not None:
+            message = f"--{name} is for tables, and {shown(source)} is a plain text."
+            hint = "a .csv, .tsv, .jsonl or .parquet file, or leave the option out."
+            raise UsageError("E-OPTION", message, hint)
+    running = load_running(
+        source,
+        tokens=options.tokens or "char",
+        length=128 if options.length is None else options.length,
+        name=source if source in SHIPPED else None,
+        encoding=options.encoding,
+    )
+    return TextProblem(running)
+
+
+def _name_known(source: str) -> None:
+    """Say what names there are, where a bare word is neither a file nor a name."""
+    if resolve(source).exists():
+        return
+    names = [*TASKS, *SHIPPED]
+    message = f"No file, task or shipped data set is called {shown(source)}."
+    hint = f"{closest(source, names)}a path, or one of {', '.join(names)}."
+    raise UsageError("E-NO-FILE", message, hint)

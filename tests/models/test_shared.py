@@ -1,0 +1,374 @@
+"""What every family must keep, in both forms: float64, 1e-10, over the dict itself."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from howfar.core.errors import UsageError
+from howfar.models import MODELS, Model, build
+
+VOCABULARY, OUTPUTS = 11, 5
+VARIANTS = [
+    ("textcnn", {"kernels": (2, 3, 5)}),
+    ("tcn", {"depth": 2}),
+    ("elman", {"h0": "learned", "depth": 2}),
+    ("lstm", {"h0": "random"}),
+    ("gru", {}),
+    ("transformer", {"heads": 3}),
+]
+CASES = [
+    pytest.param(name, extras, causal, id=f"{name}-{'causal' if causal else 'whole'}")
+    for name, extras in VARIANTS
+    for causal in (True, False)
+] + [pytest.param("textcnn", {"pool": "none"}, True, id="textcnn-window")]
+CAUSAL = [case for case in CASES if case.values[2]]
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def made(name, extras, causal, *, seed=0, width=14, dtype=torch.float64, dropout=0.0):
+    model = build(
+        name,
+        vocabulary=VOCABULARY,
+        outputs=OUTPUTS,
+        width=width,
+        embedding=6,
+        causal=causal,
+        dropout=dropout,
+        generator=generator(seed),
+        **extras,
+    )
+    return model.to(dtype).eval()
+
+
+def ids(rows, length, seed=1):
+    return torch.randint(VOCABULARY, (rows, length), generator=generator(seed))
+
+
+def real(logits, lengths):
+    """Outputs that mean something: of real positions, or of the whole row."""
+    if logits.ndim == 2:
+        return logits
+    return torch.cat([row[:n] for row, n in zip(logits, lengths.tolist(), strict=True)])
+
+
+def held_bytes(state):
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    return sum(held_bytes(part) for part in state)
+
+
+def test_every_family_stands_here():
+    assert {name for name, _ in VARIANTS} == set(MODELS)
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_shapes(name, extras, causal):
+    model = made(name, extras, causal)
+    assert model.causal is causal
+    logits = model(ids(3, 9))
+    assert logits.shape == ((3, 9, OUTPUTS) if causal else (3, OUTPUTS))
+    if causal:
+        torch.testing.assert_close(model.head(model.hidden(ids(3, 9))), logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_padding_changes_nothing(name, extras, causal):
+    model = made(name, extras, causal)
+    lengths = torch.tensor([9, 4, 1, 7])
+    tokens = ids(4, 9)
+    want = real(model(tokens, lengths), lengths)
+    pads = torch.arange(9) >= lengths[:, None]
+    other = torch.where(pads, (tokens + 3) % VOCABULARY, tokens)
+    torch.testing.assert_close(real(model(other, lengths), lengths), want, rtol=0, atol=1e-10)
+    for more in (1, 5, 64):
+        longer = torch.cat([tokens, ids(4, more, seed=more)], dim=1)
+        got = real(model(longer, lengths), lengths)
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_padding_changes_no_gradient(name, extras, causal):
+    lengths = torch.tensor([9, 4])
+    tokens = ids(2, 9)
+    found = []
+    for batch in (tokens, torch.cat([tokens, ids(2, 6, seed=2)], dim=1)):
+        model = made(name, extras, causal)
+        real(model(batch, lengths), lengths).square().sum().backward()
+        found.append([p.grad for p in model.parameters()])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_rows_do_not_see_each_other(name, extras, causal):
+    model = made(name, extras, causal)
+    lengths = torch.tensor([9, 4, 1, 7])
+    tokens = ids(4, 9)
+    together = model(tokens, lengths)
+    order = torch.tensor([2, 0, 3, 1])
+    want = real(together[order], lengths[order])
+    got = real(model(tokens[order], lengths[order]), lengths[order])
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-10)
+    for row, n in enumerate(lengths.tolist()):
+        alone = model(tokens[row : row + 1, :n])
+        want = together[row : row + 1, :n] if causal else together[row : row + 1]
+        torch.testing.assert_close(alone, want, rtol=0, atol=1e-10)
+
+
+@torch.no_grad()
+def future_moves(model, tokens):
+    """Largest change at positions before a changed token, over all places; whole: of anything."""
+    before = model(tokens)
+    worst = 0.0
+    for place in range(1, tokens.shape[1]):
+        changed = tokens.clone()
+        changed[:, place:] = (changed[:, place:] + 1) % VOCABULARY
+        after = model(changed)
+        seen = slice(0, place) if model.causal else slice(None)
+        worst = max(worst, float((after[:, seen] - before[:, seen]).abs().max()))
+    return worst
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_future_changes_nothing_in_the_causal_form_alone(name, extras, causal):
+    moved = future_moves(made(name, extras, causal), ids(2, 33))
+    assert moved == 0.0 if causal else moved > 1e-6
+
+
+@pytest.mark.parametrize("name", ["tcn", "transformer"])
+@torch.no_grad()
+def test_whole_form_reads_ahead_at_every_position(name):
+    model = made(name, {}, causal=False)
+    tokens = ids(1, 9)
+    changed = tokens.clone()
+    changed[0, 5] = (changed[0, 5] + 1) % VOCABULARY
+    assert float((model.hidden(changed) - model.hidden(tokens))[0, 4].abs().max()) > 1e-6
+
+
+def touched(model, length, place, seeds=4):
+    """Positions that can move the hidden vector at `place`: by gradient, by another token."""
+    by_gradient = torch.zeros(length, dtype=torch.bool)
+    by_swap = torch.zeros(length, dtype=torch.bool)
+    for seed in range(seeds):
+        tokens = ids(1, length, seed=seed)
+        x_BLE = model.embedding(tokens).detach().requires_grad_()
+        y_D = model.body(x_BLE, torch.tensor([length]))[0, place]
+        weight_D = torch.randn(y_D.shape, generator=generator(seed), dtype=y_D.dtype)
+        (y_D @ weight_D).backward()
+        by_gradient |= x_BLE.grad[0].abs().amax(-1) > 0
+        swapped = tokens.repeat(length, 1)
+        swapped.diagonal().add_(1 + seed).remainder_(VOCABULARY)
+        with torch.no_grad():
+            y_LD = model.hidden(swapped)[:, place]
+        by_swap |= (y_LD - y_D).abs().amax(-1) > 1e-13
+    return by_gradient, by_swap
+
+
+def span(seen):
+    places = seen.nonzero().flatten()
+    return int(places.max() - places.min()) + 1
+
+
+EXACT = [
+    ("tcn", {"kernel": kernel, "depth": depth}, causal)
+    for kernel, depth in [(1, 2), (2, 3), (3, 1), (3, 3), (5, 2)]
+    for causal in (True, False)
+    if causal or kernel % 2
+] + [("textcnn", {"kernels": kernels, "pool": "none"}, True) for kernels in [(1,), (2, 7), (3, 4)]]
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), EXACT)
+def test_declared_reach_is_measured(name, extras, causal):
+    model = made(name, extras, causal, width=8)
+    declared = model.reach(100)
+    length = 2 * declared + 3
+    place = length - 1 if causal else length // 2
+    for seen in touched(model, length, place):
+        assert span(seen) == declared
+        if not causal:
+            assert int(seen.nonzero().min()) == place - declared // 2
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_never_reaches_further_than_declared(name, extras, causal):
+    model = made(name, extras, causal)
+    length = 40
+    declared = model.reach(length)
+    for seen in touched(model, length, length - 1, seeds=2):
+        # a whole textcnn declares its window, and the hidden vector is before the maximum
+        assert span(seen) <= (length if declared is None else declared)
+        if declared is None and name != "textcnn":
+            assert span(seen) == length
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_empty_row_is_finite_and_harmless(name, extras, causal):
+    model = made(name, extras, causal)
+    lengths = torch.tensor([6, 0, 3])
+    tokens = ids(3, 6)
+    logits = model(tokens, lengths)
+    assert logits.isfinite().all()
+    mates = torch.tensor([0, 2])
+    want = real(model(tokens[mates], lengths[mates]), lengths[mates])
+    torch.testing.assert_close(real(logits[mates], lengths[mates]), want, rtol=0, atol=1e-10)
+    if not causal:
+        torch.testing.assert_close(logits[1], model.head.bias, rtol=0, atol=0)
+        assert model(tokens, torch.zeros(3, dtype=torch.long)).isfinite().all()
+    logits.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+@pytest.mark.parametrize("length", [1, 2, 2000])
+def test_any_length(name, extras, causal, length):
+    model = made(name, extras, causal, dtype=torch.float32)
+    with torch.no_grad():
+        logits = model(ids(1, length))
+    assert logits.isfinite().all()
+    assert logits.shape == ((1, length, OUTPUTS) if causal else (1, OUTPUTS))
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CAUSAL)
+def test_steps_equal_all_at_once(name, extras, causal):
+    model = made(name, extras, causal)
+    tokens = ids(3, 25)
+    state, answers = None, []
+    for token_B in tokens.unbind(1):
+        answer_BC, state = model.step(token_B, state)
+        answers.append(answer_BC)
+    torch.testing.assert_close(torch.stack(answers, 1), model(tokens), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CAUSAL)
+def test_state_bytes_are_the_bytes_held(name, extras, causal):
+    model = made(name, extras, causal, dtype=torch.float32)
+    state = None
+    for place, token_B in enumerate(ids(1, 12).unbind(1)):
+        _, state = model.step(token_B, state)
+        assert held_bytes(state) == model.state_bytes(place + 1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_whole_form_refuses_steps(name):
+    with pytest.raises(UsageError, match="one token at a time"):
+        made(name, {}, causal=False).step(ids(1, 1)[:, 0])
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_generator_decides_every_parameter(name, extras, causal):
+    # tokens of the global stream would show if one were read or moved
+    before = torch.get_rng_state()
+    one, same, other = (made(name, extras, causal, seed=seed) for seed in (3, 3, 4))
+    assert torch.equal(before, torch.get_rng_state())
+    first, again, third = (model.state_dict() for model in (one, same, other))
+    assert all(tensor.isfinite().all() for tensor in first.values())
+    for key, tensor in first.items():
+        assert torch.equal(tensor, again[key])
+        if tensor.unique().numel() > 2:  # zeros, ones and the forget bias are not drawn
+            assert not torch.equal(tensor, third[key])
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_gradient_reaches_every_parameter(name, extras, causal):
+    model = made(name, extras, causal)
+    model(ids(8, 21)).square().sum().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_count_splits_all_parameters(name, extras, causal):
+    model = made(name, extras, causal)
+    counts = model.count()
+    assert counts["embedding"] == VOCABULARY * 6
+    assert counts["head"] == OUTPUTS * (model.body.out_width + 1)
+    assert sum(counts.values()) == sum(p.numel() for p in model.parameters())
+
+
+def slow_twin(model):
+    """Replace torch's recurrences by linear maps step by step, which the counter sees."""
+
+    def steps(recurrence):
+        def forward(x_BLD, lengths):
+            h = x_BLD.new_zeros(x_BLD.shape[0], recurrence.width)
+            for x_BD in x_BLD.unbind(1):
+                F.linear(x_BD, recurrence.rnn.weight_ih_l0)
+                F.linear(h, recurrence.rnn.weight_hh_l0)
+            return x_BLD
+
+        return forward
+
+    for block in model.body.blocks:
+        block.mixer.forward = steps(block.mixer)
+    return model
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_declared_flops_are_counted(name, extras, causal):
+    model = made(name, extras, causal)
+    length = 17
+    declared = model.flops(length)
+    if MODELS[name].kind == "recurrent":
+        model = slow_twin(model)
+    # the fused attention of the CPU is not counted, its plain form is
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(ids(1, length))
+    assert counter.get_total_flops() == declared
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_dropout_only_in_training(name, extras, causal):
+    model = made(name, extras, causal, dropout=0.5)
+    tokens = ids(2, 9)
+    assert torch.equal(model(tokens), model(tokens))
+    model.train()
+    assert not torch.equal(model(tokens), model(tokens))
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+@torch.no_grad()
+def test_dropout_stands_before_body_and_head(name, extras, causal):
+    model = made(name, extras, causal, dropout=0.5)
+    zeros = {}
+
+    def watch(module, arguments):
+        zeros.setdefault(module, []).append(float((arguments[0] == 0).double().mean()))
+
+    for part in (model.body, model.head):
+        part.register_forward_pre_hook(watch)
+    for training in (False, True):
+        model.train(training)(ids(40, 9))
+    for without, dropped in zeros.values():
+        assert dropped == pytest.approx(without + 0.5 * (1 - without), abs=0.1)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "textcnn"])
+@torch.no_grad()
+def test_blocks_are_residual(name):
+    stack = made(name, {"depth": 2}, causal=True).body
+    x_BLE = torch.randn(2, 7, 6, generator=generator(), dtype=torch.float64)
+    lengths = torch.tensor([7, 7])
+    x_BLD = stack.project(x_BLE)
+    for block in stack.blocks:
+        x_BLD = x_BLD + block.mixer(F.layer_norm(x_BLD, x_BLD.shape[-1:]), lengths)
+        if name == "transformer":
+            x_BLD = x_BLD + block.ff(F.layer_norm(x_BLD, x_BLD.shape[-1:]))
+    want = F.layer_norm(x_BLD, x_BLD.shape[-1:])
+    torch.testing.assert_close(stack(x_BLE, lengths), want, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_float32_too(name, extras, causal):
+    exact = made(name, extras, causal)
+    model: Model = made(name, extras, causal, dtype=torch.float32)
+    lengths = torch.tensor([20, 11])
+    tokens = ids(2, 20)
+    got = real(model(torch.cat([tokens, ids(2, 7)], 1), lengths), lengths)
+    want = real(exact(tokens, lengths), lengths).float()
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
