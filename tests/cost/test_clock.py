@@ -53,10 +53,12 @@ def test_what_training_keeps_is_seen(modules):
 
 
 def test_seconds_are_cpu_seconds_a_token_and_flops_are_passed_on(modules):
-    cost = measure(known(modules, "burn"), lengths=(256, 64, 64), flops=lambda length: 10 * length)
-    assert [p.length for p in cost.points] == [64, 256]
+    cost = measure(
+        known(modules, "burn"), lengths=(1024, 256, 256), flops=lambda length: 10 * length
+    )
+    assert [p.length for p in cost.points] == [256, 1024]
     for point in cost.points:
-        assert point.forward_us_per_token == pytest.approx(20, rel=0.1)
+        assert point.forward_us_per_token == pytest.approx(20, rel=0.2)
         assert point.train_us_per_token == pytest.approx(20, rel=0.2)
         assert point.flops_per_token == 10.0
 

@@ -1,4 +1,7 @@
-"""What every family must keep, in both forms: float64, 1e-10, over the dict itself."""
+"""What every family must keep, in both forms: float64, 1e-10, over the dict itself.
+
+Longer than most files: one list of promises, to be read as one.
+"""
 
 import pytest
 import torch
@@ -261,7 +264,6 @@ def test_whole_form_refuses_steps(name):
 
 @pytest.mark.parametrize(("name", "extras", "causal"), CASES)
 def test_generator_decides_every_parameter(name, extras, causal):
-    # tokens of the global stream would show if one were read or moved
     before = torch.get_rng_state()
     one, same, other = (made(name, extras, causal, seed=seed) for seed in (3, 3, 4))
     assert torch.equal(before, torch.get_rng_state())

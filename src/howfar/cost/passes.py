@@ -102,7 +102,8 @@ def _read(run: Callable[[], None], clock: Callable[[], float], job: Job) -> tupl
     while len(samples) < MAX_REPEATS and spent + (samples or [first])[-1] <= job.seconds / 2:
         samples.append(_seconds(run, clock))
         spent += samples[-1]
-    # The first one also paid for getting its memory anew; it counts only where it is alone.
+    # The first one also paid for getting its memory anew, a tenth more at most in trials; it
+    # counts only where it is alone.
     return statistics.median(samples or [first]), peak_bytes
 
 

@@ -83,8 +83,12 @@ class Server:
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,  # so that its forked children can be ended with it
         )
-        self._send(self._build)
-        answer = self._receive(START_SECONDS)
+        try:
+            self._send(self._build)
+            answer = self._receive(START_SECONDS)
+        except BaseException:  # Ctrl-C too: nothing else would end the process then
+            self._stop()
+            raise
         if "ready" in answer:
             return
         self._stop()

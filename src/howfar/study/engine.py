@@ -5,6 +5,7 @@ Idea     `submit` a function with arguments, then take results as they come; a j
 Stops    Ctrl-C reaches the caller as KeyboardInterrupt; workers ignore it and are ended on `close`
 """
 
+import math
 import multiprocessing
 import queue
 import signal
@@ -14,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-Event = tuple[str, float, float]  # job name, share done, loss in nats
+Event = tuple[str, float, float]  # job name, share done, loss in nats; (1, nan): over
 Listener = Callable[[Event], None]
 POLL_SECONDS = 0.2
 
@@ -63,10 +64,12 @@ class Here:
             def progress(share: float, nats: float, name: str = name) -> None:
                 self.listen((name, share, nats))
 
+            progress(0.0, math.nan)
             try:
                 outcome = Outcome(name, function(self.run, *args, progress))
             except Exception as error:  # a job's failure is a result
                 outcome = Outcome(name, error=error)
+            progress(1.0, math.nan)
             yield outcome
 
     def close(self) -> None:
@@ -141,7 +144,11 @@ def _work(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any
             _shared["last"] = share
             _shared["events"].put((name, share, nats))
 
-    return function(_shared["run"], *args, progress)
+    _shared["events"].put((name, 0.0, math.nan))
+    try:
+        return function(_shared["run"], *args, progress)
+    finally:
+        _shared["events"].put((name, 1.0, math.nan))
 
 
 def engine(run: object, listen: Listener, workers: int) -> Engine:

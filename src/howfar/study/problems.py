@@ -42,7 +42,10 @@ class Probe:
 class Problem(Protocol):
     """One thing to compare families on."""
 
-    data: Data
+    @property
+    def data(self) -> Data:
+        """What was read, or how items are made."""
+        ...
 
     @property
     def causal(self) -> bool:

@@ -68,7 +68,6 @@ def open_problem(source: str, options: SourceOptions) -> Problem:
         return _text(source, options)
     if not shipped and not Path(source).suffix:
         _name_known(source)
-    name = shipped.name if shipped else None
     return LabelProblem(
         load_labelled(
             source,
@@ -80,7 +79,7 @@ def open_problem(source: str, options: SourceOptions) -> Problem:
             keep=options.keep,
             rare=options.rare,
             seed=options.seed,
-            name=name,
+            name=shipped.name if shipped else None,
             encoding=options.encoding,
             separator=options.separator,
             bad_rows=options.bad_rows,
