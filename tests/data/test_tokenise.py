@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -117,6 +117,9 @@ def test_foreign_tokenisers_are_refused(tmp_path, content):
 @pytest.mark.parametrize("kind", ["word", "bpe"])
 @settings(deadline=None)
 @given(text=st.text(st.sampled_from("ab \n\t.\u00e9\u2028"), max_size=60))
+@example(text="aaaa\n\naaaa")
+@example(text="aaaa \n aaaa")
+@example(text="aaaa.\n.aaaa")
 def test_cutting_long_text_changes_nothing(kind, text):
     ours = TOKENISERS[kind]
     whole = ours.library.encode(text, add_special_tokens=False).ids

@@ -80,12 +80,10 @@ def _reaches(leaders: Sequence[Row], data: Data) -> list[str]:
     if not known:
         return []
     kind = known[0].reach.kind if known[0].reach else ""
-    what = "treat two tokens jointly up to a lag of" if kind == "interaction" else "use the last"
-    parts = [f"{row.family} {_reach(row)}" for row in known]
-    units = f"{data.unit}s"
-    if len(known) == 1:
-        return [f"It seems to {what} {parts[0].partition(' ')[2]} {units}."]
-    return [f"Among these, they {what} ({units}): {', '.join(parts)}."]
+    parts = ", ".join(f"{row.family} {_reach(row)}" for row in known)
+    if kind == "interaction":
+        return [f"Two {data.unit}s are treated jointly up to this many apart: {parts}."]
+    return [f"95 % of what the input does comes from the last {data.unit}s: {parts}."]
 
 
 def _costs(leaders: Sequence[Row]) -> list[str]:

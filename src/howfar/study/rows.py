@@ -52,6 +52,7 @@ def family_row(file: File, problem: Problem, seed: int, *, interrupted: bool) ->
         embedding_parameters=counts["embedding"],
         head_parameters=counts["head"],
         width=file.design.width,
+        depth=int(getattr(MODELS[file.design.family].settings(), "depth", 1)),
         declared_reach=model.reach(problem.length),
         learning_rates={f"{rate:g}": trained.best_nats for rate, trained in finite.items()},
         cost=file.cost.points if file.cost else (),

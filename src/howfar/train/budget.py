@@ -20,7 +20,7 @@ UNITS = {
     "min": ("seconds", 60.0),
 }
 SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgG]?)\s*([a-z]*)", re.ASCII)
+FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*((?:[kKmMgG](?![a-zA-Z]))?)\s*([a-z]*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
