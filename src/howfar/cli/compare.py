@@ -61,7 +61,7 @@ family_options = all_of(
     click.option(
         "--rates",
         type=Several(1e-8, 10.0),
-        default="1e-3,3e-3,6e-3",
+        default="1e-3,3e-3,1e-2",
         show_default=True,
         help="Learning rates tried by every family.",
     ),

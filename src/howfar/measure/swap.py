@@ -182,7 +182,7 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
     exact = options.exact and options.design == "paired"
     levels = sorted({*LADDER, options.eps}, reverse=True)
     if influence and exact:
-        _sharpen(effects, doubt, levels)
+        _sharpen(effects, doubt, sorted({0.5, 0.01, options.eps}))
     detectable = _furthest(effects, doubt.seen, exact=exact) if influence else None
     useful = None
     if effects.worse:

@@ -36,9 +36,8 @@ def _quality(best: Row, leaders: Sequence[Row], scored: Sequence[Row]) -> str:
     if len(leaders) == 1:
         return f"{best.family} is best by {score.name}, {_value(score)}, clear of all others."
     names = _and([row.family for row in leaders])
-    which = "All families" if len(leaders) == len(scored) else names
     return (
-        f"{which} cannot be told apart by {score.name} (the best value is {best.family}'s, "
+        f"{names} cannot be told apart by {score.name} (the best value is {best.family}'s, "
         f"{_value(score)}; the intervals overlap)."
     )
 
@@ -113,7 +112,7 @@ def _reach(row: Row) -> str:
     reach = row.reach
     if reach is None:
         return "?"
-    if reach.value is None:
+    if reach.value is None or reach.censored:
         return f"more than {reach.window}"
     if reach.low is None or (reach.low, reach.high) == (reach.value, reach.value):
         return str(reach.value)

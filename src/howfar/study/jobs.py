@@ -21,7 +21,8 @@ from howfar.study.problems import Problem, TaskProblem
 from howfar.train import Answers, Budget, Trained, TrainOptions, evaluate, fit
 
 Progress = Callable[[float, float], None]  # share done, loss in nats (or nan)
-DISTANCE_ITEMS = 200  # test items at each exact distance
+PASS_TOKENS = 2**13  # a forward pass of this many stays within the caches
+DISTANCE_ITEMS = 120  # test items at each exact distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +118,18 @@ def look(
         models.append(AtTarget(model.eval()))
     problem, seed = run.problem, run.options.seed
     probe = problem.probe(run.options.sequences, seed)
+    batch = max(1, min(256, PASS_TOKENS // probe.tokens.shape[1]))
     if problem.causal:
-        settings = SwapOptions(seed=seed, trained_length=problem.length)
+        settings = SwapOptions(seed=seed, trained_length=problem.length, batch=batch)
         found = swap_reach(
             models, probe.tokens, lengths=probe.lengths, labels=probe.labels, options=settings
         )
         return swap_record(found, unbounded=models[0].reach(problem.length) is None)
     pairs = interaction_reach(
-        models, probe.tokens, lengths=probe.lengths, options=InteractionOptions(seed=seed)
+        models,
+        probe.tokens,
+        lengths=probe.lengths,
+        options=InteractionOptions(seed=seed, batch=batch),
     )
     return Reach(
         kind="interaction",

@@ -11,7 +11,7 @@ from howfar.models.model import Model
 from howfar.study.problems import Problem
 from howfar.train import Budget
 
-RATES = (1e-3, 3e-3, 6e-3)
+RATES = (1e-3, 3e-3, 1e-2)
 COST_LENGTHS = (128, 512, 2048, 8192)
 
 

@@ -24,10 +24,10 @@ from howfar.study.score import accuracy_score, bits_score
 from howfar.tasks.recall import Recall
 from howfar.train import Answers
 
-TASK_ITEMS = {"validation": 256, "test": 1024}
-TEXT_WINDOWS = {"validation": 128, "test": 640}  # at most; spread evenly over the part
+TASK_ITEMS = {"validation": 128, "test": 640}
+TEXT_WINDOWS = {"validation": 128, "test": 512}  # at most; spread evenly over the part
 LABEL_ROWS = {"validation": 400}  # at most, for choosing rates and weights; the test part is whole
-EVALUATION_ROWS = 32
+EVALUATION_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,6 @@ class TaskProblem:
             kind="task",
             name="recall",
             unit="symbol",
-            rows=TASK_ITEMS["test"],
             validation=TASK_ITEMS["validation"],
             test=TASK_ITEMS["test"],
             vocabulary=task.vocabulary,

@@ -42,7 +42,7 @@ class TrainOptions:
     clip: float = 1.0
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
-    evaluations: int = 6
+    evaluations: int = 4
     device: str = "cpu"
 
     def __post_init__(self) -> None:
