@@ -73,3 +73,14 @@ def test_needs_no_torch():
         "sys.exit('torch' in sys.modules or 'howfar.core' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_figures_of_an_earlier_report_do_not_stay(sample, tmp_path):
+    save.write_report([sample.recall()], tmp_path)
+    stray = tmp_path / "figures" / "notes.svg"
+    stray.write_text("<svg/>")
+    assert (tmp_path / "figures" / "distance.png").exists()
+    save.write_report([sample.text()], tmp_path)
+    assert not (tmp_path / "figures" / "distance.png").exists()
+    assert (tmp_path / "figures" / "reach.png").exists()
+    assert stray.exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from howfar.record import codec
 from howfar.record.comparison import SCHEMA, Comparison
-from howfar.report import draw, page
+from howfar.report import draw, page, plot
 
 PAGE, RECORDS, FIGURES = "report.html", "records.json", "figures"
 
@@ -44,7 +44,16 @@ def write_report(
     files[RECORDS] = records_text(comparisons).encode("utf-8", "backslashreplace")
     files[PAGE] = page.render_page(parts, title).encode()
     _place(files, target)
+    _drop_stale(target / FIGURES, {name for name in files if name.startswith(FIGURES)})
     return target / PAGE
+
+
+def _drop_stale(folder: Path, fresh: set[str]) -> None:
+    """Remove figures of an earlier report that this one does not have: they would mislead."""
+    for path in folder.iterdir():
+        ours = path.suffix in (".svg", ".png") and path.stem.rpartition("-")[2] in plot.FIGURES
+        if ours and f"{FIGURES}/{path.name}" not in fresh:
+            path.unlink()
 
 
 def save_figures(comparison: Comparison, folder: str | Path) -> list[Path]:

@@ -148,7 +148,8 @@ class TaskProblem:
         """Chance, and the ladder of shortcuts."""
         batch = self.task.batch(range(TASK_ITEMS["test"]), split="test")
         target = batch.targets[:, -1]
-        rungs = []
+        chance = Score(name="accuracy", value=self.task.chance)
+        rungs = [Baseline(name="chance", score=chance, note="1 of the cues, guessed")]
         for name, rule in self.task.shortcuts.items():
             correct = (rule(batch) == target).numpy()
             score, _ = _accuracy([correct], seed)
