@@ -50,7 +50,7 @@ def write_report(
 
 def _drop_stale(folder: Path, fresh: set[str]) -> None:
     """Remove figures of an earlier report that this one does not have: they would mislead."""
-    for path in folder.iterdir():
+    for path in folder.glob("*.*"):
         ours = path.suffix in (".svg", ".png") and path.stem.rpartition("-")[2] in plot.FIGURES
         if ours and f"{FIGURES}/{path.name}" not in fresh:
             path.unlink()
