@@ -4,6 +4,7 @@ Idea     thin functions over the rooms; the names and shapes here are what users
 """
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -124,7 +125,7 @@ class Compared:
 def compare(
     source: str | Path,
     *,
-    families: Sequence[str] | None = None,
+    families: str | Sequence[str] | None = None,
     budget: str | Budget | None = None,
     listen: Callable[[Event], None] | None = None,
     **options: Any,  # noqa: ANN401 - the fields of CompareOptions and SourceOptions
@@ -136,20 +137,22 @@ def compare(
 
     Args:
         source: a path (.csv .tsv .jsonl .parquet .txt), "recall", or a shipped set's name.
-        families: names from `howfar.families()`; None: all.
-        budget: what each run may train on, such as "200k tokens"; None: 1M tokens.
+        families: names from `howfar.families()`, or "a,b,c"; None: all.
+        budget: what each run may train on, such as "200k tokens"; None: 1M
+            tokens, at most 8 passes over the data.
         listen: called with (job, share done, loss) while runs go on.
         **options: text, label, test, tokens, length, ... (see `study.sources.SourceOptions`) and
             seeds, rates, parameters, workers, ... (see `study.plan.CompareOptions`).
     """
     reading = {key: options.pop(key) for key in READING if key in options and key != "seed"}
-    seed = options.get("seed", 0)
-    problem = open_problem(str(source), _options(SourceOptions, {**reading, "seed": seed}))
+    reading["seed"] = options.get("seed", 0)
     if families is not None:
-        options["families"] = tuple(families)
+        named = families.split(",") if isinstance(families, str) else families
+        options["families"] = tuple(named)
     if budget is not None:
         options["budget"] = budget if isinstance(budget, Budget) else Budget.parse(budget)
     settings = _options(CompareOptions, options)
+    problem = open_problem(os.fspath(source), _options(SourceOptions, reading))
     return Compared(run_comparison(problem, settings, listen=listen or (lambda event: None)))
 
 
@@ -158,9 +161,13 @@ def _options(kind: Any, given: dict[str, Any]) -> Any:  # noqa: ANN401 - an opti
     known = kind.__dataclass_fields__
     for name in given:
         if name not in known:
-            message = f"There is no option {name!r}. Known: {', '.join(known)}."
-            raise UsageError("E-OPTION", message, closest(name, known) or "a known name.")
-    return kind(**given)
+            near = closest(name, known)
+            message = f"There is no option {name!r}. {near}Known: {', '.join(known)}."
+            raise UsageError("E-OPTION", message, "one of these names")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise UsageError("E-OPTION", f"An option has a value of a wrong type: {error}.") from error
 
 
 def _callable(model: Any) -> Predict:  # noqa: ANN401 - anything that can be called
@@ -173,6 +180,14 @@ def _callable(model: Any) -> Predict:  # noqa: ANN401 - anything that can be cal
     try:
         signature.bind(None, None)
     except TypeError:
+        return _Alone(model)
+    places = [
+        p
+        for p in signature.parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    # A second argument that may be left out is an attention mask or a state, not the lengths.
+    if len(places) > 1 and places[1].default is not places[1].empty and "len" not in places[1].name:
         return _Alone(model)
     return cast(Predict, model)
 

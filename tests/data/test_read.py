@@ -120,7 +120,7 @@ def test_bad_csv_is_refused_with_code_and_place(tmp_path, case):
 
 
 HINTS = {
-    "semicolons": "--separator ';'",
+    "semicolons": "--sep ';'",
     "UTF-16": "--encoding utf-16",
     "unclear columns": "--text and --label",
     "empty text": "--empty drop",

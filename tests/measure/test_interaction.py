@@ -116,7 +116,7 @@ def test_short_rows_are_left_out_of_long_lags():
     assert found.value == 3
     pads = torch.arange(LENGTH)[None] >= lengths[:, None]
     original = torch.cat([tokens[i : i + 64] for i in range(0, 200, 64)])
-    whole = torch.cat(seen[:4])
+    whole = torch.cat(seen[1:5])  # after the first look at two rows
     assert torch.equal(whole, original)
     assert len(seen) > 8
     assert all(

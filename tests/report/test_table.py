@@ -77,6 +77,17 @@ def test_baselines_are_marked(sample):
     assert "Names in brackets are baselines." in text
 
 
+@pytest.mark.parametrize("width", [120, 80, 60, 40])
+def test_a_long_baseline_name_is_shown_whole(sample, width):
+    labels = sample.labels()
+    long = replace(labels.baselines[0], name="TF-IDF + logistic regression")
+    text = render_text(replace(labels, baselines=(long,)), width=width)
+    head = text.split("brackets")[0]
+    assert "(TF-IDF + logistic regression)" in head.replace("\n", " ") or re.search(
+        r"^\(TF-IDF \+ logistic  .*\nregression\)$", head, re.MULTILINE
+    )
+
+
 def test_distances_with_chance_and_task_reach(sample):
     text = render_text(sample.recall(), width=100).split("Accuracy by distance")[1]
     row = sample.recall().rows[3]

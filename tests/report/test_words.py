@@ -2,7 +2,7 @@
 
 import pytest
 
-from howfar.record.comparison import Card, Reach, Row, Score
+from howfar.record.comparison import Card, Data, Reach, Row, Score
 from howfar.report import words
 
 
@@ -73,6 +73,15 @@ def test_card_says_all_more_than_and_absent():
 def test_score():
     assert words.score_text(Score(name="a", value=0.5)) == "0.500"
     assert words.score_text(Score(name="a", value=0.5, low=0.4, high=0.6)) == "0.500 [0.400, 0.600]"
+
+
+def test_data_line_of_a_task_counts_no_training_sequences():
+    task = Data(kind="task", name="recall", unit="symbol", validation=128, test=640, length=64)
+    assert words.data_line(task).startswith(
+        "recall: fresh sequences to train, 128 to validate, 640 to test; up to 64 symbols"
+    )
+    text = Data(kind="text", name="x", unit="byte", train=1200, validation=7, test=8)
+    assert "1,200 bytes to train, 7 to validate, 8 to test" in words.data_line(text)
 
 
 def test_failure_and_task_reach():

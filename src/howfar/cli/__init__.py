@@ -1,18 +1,23 @@
 """The command `howfar`: parse, call one function, print. torch is imported inside commands only.
 
 Exit codes: 0 done, 1 finished with failed runs, 2 usage, 3 input data, 4 environment, 5 store,
-130 after Ctrl-C.
+130 after Ctrl-C, 143 after SIGTERM.
 """
 
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import click
 
 from howfar.cli.compare import compare_command
 from howfar.cli.demo import demo_command
-from howfar.cli.errors import Failure, explain
+from howfar.cli.errors import explain
 from howfar.cli.models import models_command
+from howfar.cli.write import settle
 
 
 class Commands(click.Group):
@@ -25,18 +30,27 @@ class Commands(click.Group):
         from howfar.core.errors import UsageError, closest, shown
 
         if args and not args[0].startswith("-") and args[0] not in self.commands:
-            message = f"No command is called {shown(args[0])}. Known: {', '.join(self.commands)}."
-            raise UsageError("E-COMMAND", message, closest(args[0], self.commands) or "--help")
+            near = closest(args[0], self.commands)
+            known = ", ".join(self.commands)
+            message = f"No command is called {shown(args[0])}. {near}Known: {known}."
+            raise UsageError("E-COMMAND", message, "`howfar --help`")
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="howfar")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """How far back does a sequence model really look, and what does that cost?
 
     Start with `howfar demo`, or `howfar compare FILE` on your own text.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 cli.add_command(compare_command)
@@ -47,10 +61,35 @@ cli.add_command(models_command)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code; errors become one line on stderr."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        code = cli.main(given, standalone_mode=False)
-    except Failure as failure:
-        sys.exit(failure.code)
-    except (Exception, KeyboardInterrupt) as error:
-        sys.exit(explain(error, given))
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal cannot show is spelled out, not an error.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    with _stoppable() as terminated:
+        try:
+            code = cli.main(given, standalone_mode=False)
+        except (Exception, KeyboardInterrupt) as error:
+            code = explain(error, given)
+        settle()
+    if code == 130 and terminated:
+        code = 143
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Treat SIGTERM as Ctrl-C, so that no process is left behind; the list then holds it."""
+    terminated: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        terminated.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield terminated
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield terminated
+    finally:
+        signal.signal(signal.SIGTERM, before)

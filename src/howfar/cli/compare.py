@@ -1,10 +1,10 @@
 """`howfar compare`: families side by side on a file, a shipped set or a task."""
 
 import dataclasses
-import json
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,7 +21,7 @@ source_options = all_of(
         metavar="byte|char|word|bpe",
         help="Default: words of a table, characters of a text.",
     ),
-    click.option("--length", type=Whole(2, 2**20), help="Tokens a sequence."),
+    click.option("--length", type=Whole(2, 2**20), help="Tokens in a sequence, at most."),
     click.option(
         "--keep",
         type=click.Choice(["start", "end"]),
@@ -29,14 +29,28 @@ source_options = all_of(
         show_default=True,
         help="Which end of a longer text is kept.",
     ),
-    click.option("--encoding", help="Of the file; UTF-8 by default."),
-    click.option("--sep", "separator", help="Between columns; guessed by default."),
-    click.option("--no-header", is_flag=True, help="The first row is data."),
+    click.option("--encoding", metavar="NAME", help="Of the file; UTF-8 by default."),
     click.option(
-        "--bad-rows", type=click.Choice(["error", "skip"]), default="error", show_default=True
+        "--sep",
+        "--separator",
+        "separator",
+        metavar="CHARACTER",
+        help='Between columns, "tab" or "auto"; by default a comma, in .tsv a tab.',
+    ),
+    click.option("--no-header", is_flag=True, help="The first row is data; columns are 1, 2, ..."),
+    click.option(
+        "--bad-rows",
+        type=click.Choice(["error", "skip"]),
+        default="error",
+        show_default=True,
+        help="What to do with rows that cannot be read.",
     ),
     click.option(
-        "--empty", type=click.Choice(["error", "drop", "keep"]), default="error", show_default=True
+        "--empty",
+        type=click.Choice(["error", "drop", "keep"]),
+        default="error",
+        show_default=True,
+        help="What to do with empty texts.",
     ),
     click.option(
         "--rare",
@@ -51,12 +65,13 @@ family_options = all_of(
     click.option("--families", metavar="a,b,c", help="Default: all. See `howfar models`."),
     click.option(
         "--budget",
-        default="1M tokens",
-        show_default=True,
-        help='What each run may train on: "200k tokens", "500 steps", "30 seconds".',
+        default=None,
+        metavar="AMOUNT",
+        help='What each run may train on: "200k tokens", "500 steps", "30 seconds". '
+        "Default: 1M tokens, at most 8 passes over the data.",
     ),
     click.option(
-        "--seeds", type=Whole(1, 100), default=2, show_default=True, help="Runs a family."
+        "--seeds", type=Whole(1, 100), default=2, show_default=True, help="Runs of each family."
     ),
     click.option(
         "--rates",
@@ -70,24 +85,36 @@ family_options = all_of(
         type=Whole(1000, 10**9),
         default=60_000,
         show_default=True,
-        help="Of each body; embedding and head apart.",
+        help="Of each model's body, without embedding and head.",
     ),
     click.option(
-        "--embedding", type=Whole(1, 4096), default=64, show_default=True, help="Its width."
+        "--embedding",
+        type=Whole(1, 4096),
+        default=64,
+        show_default=True,
+        help="Width of the embedding.",
     ),
     click.option("--dropout", type=Real(0.0, 0.95), help="Default: 0.3 for labels, else 0."),
     click.option(
-        "--batch", type=Whole(1, 65_536), default=32, show_default=True, help="Rows a step."
+        "--batch",
+        type=Whole(1, 65_536),
+        default=32,
+        show_default=True,
+        help="Sequences in a training step.",
     ),
     click.option(
-        "--sequences", type=Whole(2, 10**6), default=256, show_default=True, help="For reach."
+        "--sequences",
+        type=Whole(2, 10**6),
+        default=256,
+        show_default=True,
+        help="Sequences that reach is measured on.",
     ),
     click.option(
         "--cost-lengths",
         type=Several(1, 2**20, whole=True, none=True),
         default="128,512,2048,8192",
         show_default=True,
-        help='"none" to leave cost out.',
+        help='Lengths at which cost is measured; "none" for no cost.',
     ),
 )
 
@@ -110,25 +137,41 @@ def compare_command(
     SOURCE is a table with labels (.csv .tsv .jsonl .parquet, also .gz), a plain text (.txt), a
     shipped set (tinyshakespeare, movie_reviews) or the made task recall.
     """
-    from howfar.cli.show import Watch, exit_code, finish, json_document, prepare, present
+    for path in (source, options["test"]):
+        check_path(path)
+    from howfar.cli.show import Watch, exit_code, finish, prepare, present, say_report
+    from howfar.cli.write import document
+    from howfar.record.codec import to_data
     from howfar.study.compare import compare
+    from howfar.study.plan import designs, resolved
     from howfar.study.sources import SourceOptions, open_problem
 
     settings = comparison_settings(workers, options)
     reading = {name: options[name] for name in SourceOptions.__dataclass_fields__}
     problem = open_problem(source, SourceOptions(**reading))
-    folder = prepare(out or "howfar-report")
+    settings = resolved(settings, problem)
+    designs(problem, settings)  # whatever cannot be built is said before a folder is made
+    folder = prepare("howfar-report" if out is None else out)
     say_data(problem.data)
-    with Watch(f"comparing {', '.join(settings.families)}") as watch:
+    with Watch(f"{settings.budget} a run: {', '.join(settings.families)}") as watch:
         done = compare(problem, settings, listen=watch, command=command_line())
     page = finish([done], folder)
     done = dataclasses.replace(done, report=str(page))
     if as_json:
-        print(json.dumps(json_document(done), ensure_ascii=False))
+        document(to_data(done))
     else:
         present(done)
-        print(f"report: {page}")
+        say_report(page)
     return exit_code([done])
+
+
+def check_path(path: str | None) -> None:
+    """Say what is wrong with a path at once, before torch is loaded; names have no ending."""
+    from howfar.data.source import opened
+
+    if path is not None and Path(path).suffix:
+        with opened(path):
+            return
 
 
 def comparison_settings(workers: int | None, options: dict[str, Any]) -> Any:
@@ -145,7 +188,7 @@ def comparison_settings(workers: int | None, options: dict[str, Any]) -> Any:
         names = [name.strip() for name in options["families"].split(",")]
         given["families"] = tuple(name for name in names if name)
     return CompareOptions(
-        budget=Budget.parse(options["budget"]),
+        budget=None if options["budget"] is None else Budget.parse(options["budget"]),
         device=checked_device(options["device"]),
         workers=workers or usable_cores(),
         **given,
@@ -170,24 +213,22 @@ def checked_device(name: str) -> str:
     from howfar.core.errors import UsageError, shown
 
     try:
-        torch.empty(0, device=name)
+        torch.zeros(1, device=name).item()  # `meta` makes tensors, but has no numbers
     except (RuntimeError, AssertionError) as error:
         message = f"The device {shown(name)} cannot be used here."
-        raise UsageError("E-DEVICE", message, "--device cpu.") from error
+        raise UsageError("E-DEVICE", message, "--device cpu") from error
     return name
 
 
 def say_data(data: Any) -> None:
     """Say on stderr what was read, guessed and cut, before training starts."""
-    from rich.console import Console
-    from rich.text import Text
-
+    from howfar.cli.write import log, note
     from howfar.report.words import data_line, shown
 
-    console = Console(stderr=True, highlight=False)
-    console.print(Text(data_line(shown(data))))
-    for note in shown(data).notes:
-        console.print(Text(f"note: {note}"))
+    console = log()
+    note(console, data_line(shown(data)))
+    for line in shown(data).notes:
+        note(console, f"note: {line}")
 
 
 def command_line() -> str:

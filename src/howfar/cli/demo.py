@@ -1,6 +1,5 @@
 """`howfar demo`: the point in three minutes, on shipped data, in one report."""
 
-import json
 from typing import Any
 
 import click
@@ -43,13 +42,15 @@ def demo_command(
     Takes about three minutes on two cores; needs no network and no GPU.
     """
     from howfar.cli.compare import checked_device, command_line, usable_cores
-    from howfar.cli.show import Watch, exit_code, finish, json_document, prepare, present
+    from howfar.cli.show import Watch, exit_code, finish, prepare, present, say_report
+    from howfar.cli.write import document
+    from howfar.record.codec import to_data
     from howfar.study.compare import compare
     from howfar.study.plan import CompareOptions
     from howfar.study.sources import SourceOptions, open_problem
     from howfar.train import Budget
 
-    folder = prepare(out or "howfar-demo")
+    folder = prepare("howfar-demo" if out is None else out)
     shared = {
         "batch": 16,
         "grid_share": 0.25,
@@ -73,9 +74,7 @@ def demo_command(
             break
     page = finish(done, folder)
     if as_json:
-        comparisons = [json_document(comparison) for comparison in done]
-        document = {"schema": 1, "comparisons": comparisons, "report": str(page)}
-        print(json.dumps(document, ensure_ascii=False))
+        document({"schema": 1, "comparisons": to_data(tuple(done)), "report": str(page)})
     else:
-        print(f"report: {page}")
+        say_report(page)
     return exit_code(done)

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from howfar.core.errors import shown
+
 F = TypeVar("F", bound=Callable[..., Any])
 WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
 REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?", re.ASCII)
@@ -29,7 +31,7 @@ class Whole(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
             return value
         if not WHOLE.fullmatch(value) or not self.least <= int(value) <= self.most:
             self.fail(
-                f"{value!r} is not a whole number in {self.least} .. {self.most}.", param, ctx
+                f"{shown(value)} is not a whole number in {self.least} .. {self.most}.", param, ctx
             )
         return int(value)
 
@@ -58,8 +60,9 @@ class Several(click.ParamType):  # type: ignore[type-arg]  # generic since click
         numbers = tuple(int(part) if self.whole else float(part) for part in good)
         inside = all(self.least <= number <= self.most for number in numbers)
         if len(good) < len(parts) or not inside or len(set(numbers)) < len(numbers):
-            span = f"{self.least:g} .. {self.most:g}"
-            self.fail(f"{value!r} is not a list of different numbers in {span}.", param, ctx)
+            what = "whole numbers" if self.whole else "numbers"
+            span = f"{self.least:,g} .. {self.most:,.0f}, with commas between"
+            self.fail(f"{shown(value)} is not a list of different {what} in {span}.", param, ctx)
         return numbers
 
 
@@ -78,7 +81,9 @@ class Real(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.
         if isinstance(value, float):
             return value
         if not REAL.fullmatch(value) or not self.least <= float(value) <= self.most:
-            self.fail(f"{value!r} is not a number in {self.least:g} .. {self.most:g}.", param, ctx)
+            self.fail(
+                f"{shown(value)} is not a number in {self.least:g} .. {self.most:g}.", param, ctx
+            )
         return float(value)
 
 
@@ -96,13 +101,21 @@ def all_of(*options: Callable[[F], F]) -> Callable[[F], F]:
 run_options = all_of(
     click.option("--out", default=None, metavar="FOLDER", help="Where the report goes."),
     click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
-    click.option("--seed", type=Whole(0, 2**62), default=0, show_default=True, help="First seed."),
     click.option(
-        "--workers", type=Whole(1, 256), default=None, help="Processes; all cores by default."
+        "--seed", type=Whole(0, 2**62), default=0, show_default=True, help="Of everything drawn."
     ),
     click.option(
-        "--threads", type=Whole(1, 256), default=1, show_default=True, help="Threads a process."
+        "--workers", type=Whole(1, 256), default=None, help="Processes; by default one a core."
     ),
-    click.option("--device", default="cpu", show_default=True, help="cpu, or cuda."),
+    click.option(
+        "--threads",
+        type=Whole(1, 256),
+        default=1,
+        show_default=True,
+        help="Threads in each process.",
+    ),
+    click.option(
+        "--device", default="cpu", metavar="NAME", show_default=True, help="cpu, cuda or mps."
+    ),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
 )

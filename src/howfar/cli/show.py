@@ -1,17 +1,15 @@
 """What is seen while runs go on, and what is printed and written at the end."""
 
-import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
-from howfar.core.errors import EnvironmentFault, shown
-from howfar.record.codec import to_data
+from howfar.cli.write import Screen, log, note, result
+from howfar.core.errors import EnvironmentFault, UsageError, shown
 from howfar.record.comparison import Comparison
 
 WORDS = {
@@ -27,14 +25,14 @@ class Watch:
     """Progress on stderr: bars on a terminal, plain lines elsewhere. Use as `with Watch() as w`."""
 
     def __init__(self, title: str) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = log()
         self.title = title
         self.bars: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
         self.started = time.monotonic()
 
     def __enter__(self) -> "Watch":
-        self.console.print(Text(self.title))
+        note(self.console, self.title)
         if self.console.is_terminal:
             self.bars = Progress(
                 TextColumn("{task.description}", markup=False),
@@ -64,7 +62,7 @@ class Watch:
         if self.bars is None:
             if share >= 1 and nats != nats:
                 seconds = time.monotonic() - self.started
-                self.console.print(Text(f"  {seconds:6.1f} s  {words}"))
+                note(self.console, f"  {seconds:6.1f} s  {words}")
             return
         if job not in self.tasks:
             self.tasks[job] = self.bars.add_task(words, total=1.0, loss=loss)
@@ -80,21 +78,31 @@ def _words(job: str) -> str:
 
 
 def prepare(folder: str) -> Path:
-    """Make the output folder and prove that it can be written, before any training.
+    """Prove before any training that the report can be written; leaves nothing behind.
 
     Raises:
-        EnvironmentFault: E-PERMISSION, with the reason.
+        UsageError: E-OPTION, for no name. EnvironmentFault: E-PERMISSION, with the reason.
     """
+    if not folder.strip():
+        raise UsageError("E-OPTION", "--out names no folder.", "--out howfar-report")
     path = Path(folder)
-    probe = path / ".howfar-write-test"
+    made: list[Path] = []
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        missing = [p for p in (path, *path.parents) if not p.exists()]
+        for parent in reversed(missing):
+            parent.mkdir(exist_ok=True)
+            made.append(parent)
+        probe = path / ".howfar-write-test"
         probe.write_bytes(b"")
         probe.unlink()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         message = f"The report cannot be written to {shown(folder)}: {why}."
-        raise EnvironmentFault("E-PERMISSION", message, "--out with another folder.") from error
+        raise EnvironmentFault("E-PERMISSION", message, "--out with another folder") from error
+    finally:
+        for folder_made in reversed(made):
+            with suppress(OSError):  # no longer empty: someone else's by now
+                folder_made.rmdir()
     return path
 
 
@@ -108,15 +116,18 @@ def finish(comparisons: Sequence[Comparison], folder: Path, *, title: str | None
 
 def present(comparison: Comparison) -> None:
     """Print the table of a comparison on stdout."""
-    from howfar.report.table import comparison_table
+    from howfar.report.table import comparison_table, render_text
 
-    Console(highlight=False).print(comparison_table(comparison))
+    screen = Screen(highlight=False)
+    if screen.is_terminal:
+        screen.print(comparison_table(comparison))
+    else:
+        result(render_text(comparison, width=screen.width).rstrip("\n"))
 
 
-def json_document(comparison: Comparison) -> dict[str, object]:
-    """A comparison as plain data, absent fields left out."""
-    data: dict[str, object] = to_data(comparison)
-    return data
+def say_report(page: Path) -> None:
+    """Print where the report is, last."""
+    result(f"report: {page if str(page).isprintable() else shown(page, limit=4096)}")
 
 
 def failed(comparisons: Sequence[Comparison]) -> bool:
@@ -127,6 +138,6 @@ def failed(comparisons: Sequence[Comparison]) -> bool:
 def exit_code(comparisons: Sequence[Comparison]) -> int:
     """0 done, 1 with failed runs, 130 after Ctrl-C."""
     if any(comparison.interrupted for comparison in comparisons):
-        print("howfar: stopped; what was finished is in the report.", file=sys.stderr)
+        note(log(), "howfar: stopped; what was finished is in the report.")
         return 130
     return 1 if failed(comparisons) else 0

@@ -177,9 +177,8 @@ def _checked(value: object, line: int, column: str, max_field: int) -> str | Fau
         return Fault(line, "E-NUL", "NUL character", why, "NUL character", hint, column)
     if len(text) > max_field:
         why = f"the cell has {len(text):,} characters, more than {max_field:,}"
-        return Fault(
-            line, "E-FIELD", "Cell too long", why, "cell too long", "raise --max-field", column
-        )
+        hint = "shorten it, or leave the row out with --bad-rows skip"
+        return Fault(line, "E-FIELD", "Cell too long", why, "cell too long", hint, column)
     if not text.isascii() and _SURROGATE.search(text):
         why = "half of a surrogate pair, which no encoding can store"
         hint = "write the file again from whole characters"

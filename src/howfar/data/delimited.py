@@ -62,20 +62,20 @@ def separator_for(lines: list[str], asked: str | None, suffix: str, path: str) -
             raise DataError(
                 "E-DELIM",
                 f"No separator fits {place(path)}: tried comma, semicolon, tab and |.",
-                "name it with --separator",
+                "name it with --sep",
             )
         best = max(fitting, key=lambda mark: _columns(lines, mark))
         return best, f"The separator {_quoted(best)} was guessed from the first rows."
     chosen = _NAMES.get(asked, asked) if asked else ("\t" if suffix.startswith(".tsv") else ",")
     if len(chosen) != 1 or chosen in '"\r\n\0':
-        raise UsageError("E-OPTION", f"{shown(chosen)} cannot separate columns.", "--separator ';'")
+        raise UsageError("E-OPTION", f"{shown(chosen)} cannot separate columns.", "--sep ';'")
     others = [mark for mark in fitting if mark != chosen]
     if others and _columns(lines, chosen, header_only=True) == 1:
         raise DataError(
             "E-DELIM",
             f"Only one column in {place(path, 1)}: the separator looks like {_quoted(others[0])}, "
             f"not {_quoted(chosen)}.",
-            f"use --separator {_quoted(others[0])}",
+            f"use --sep {_quoted(others[0])}",
         )
     return chosen, ""
 
@@ -123,7 +123,7 @@ def _next(reader: Iterator[list[str]], max_field: int) -> list[str]:
 def _broken(message: str, first: int, taken: list[str], separator: str, max_field: int) -> Fault:
     if "field larger" in message:
         why = f"a cell has more than {max_field:,} characters, or a quote is never closed"
-        hint = "raise --max-field, or close the quote"
+        hint = "close the quote, or leave the row out with --bad-rows skip"
         return Fault(first, "E-FIELD", "Cell too long", why, "cell too long", hint)
     line = first + _open_quote(taken, separator)
     unclosed = "end of data" in message

@@ -92,6 +92,16 @@ class Source:
         return digest
 
 
+def check_local(name: str) -> None:
+    """Raise UsageError E-REMOTE for an address: no request is ever made."""
+    if _REMOTE.match(name):
+        raise UsageError(
+            "E-REMOTE",
+            f"{place(name)} is an address; howfar reads local files.",
+            "download it first",
+        )
+
+
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
     """Open a regular local file for reading.
@@ -102,12 +112,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
         DataError: E-ARCHIVE, E-FORMAT where the content is an archive.
     """
     name = os.fspath(path)
-    if _REMOTE.match(name):
-        raise UsageError(
-            "E-REMOTE",
-            f"{place(name)} is an address; howfar reads local files.",
-            "download it first",
-        )
+    check_local(name)
     with os.fdopen(_descriptor(name), "rb") as file:
         yield Source(name, file, packed=ending(name).endswith(".gz"))
 

@@ -43,7 +43,7 @@ def task_reach(
     0 where none is solved; censored where all tested distances are.
     """
     solved = 0
-    for point in points:
+    for point in sorted(points, key=lambda point: point.distance):
         if (point.low - chance) / (1 - chance) < theta:
             return solved, False
         solved = point.distance

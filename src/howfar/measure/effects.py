@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import DataError, UsageError
 from howfar.core.protocols import Predict
 from howfar.core.seeds import Seeds
 from howfar.measure import probe
@@ -29,7 +29,8 @@ class SwapOptions:
     design: "paired" or "fast"; cuts: how many cut positions the fast design averages.
     divergence: "auto", "js" (bits), "kl" (nats) or "l2". donors: donor sequences a sequence.
     grid: kept tokens to try (None: two an octave); exact: bisect crossings to the exact token.
-    batch: rows a forward pass. tolerance_nats: less extra loss than this counts as none.
+    levels: shares at which the ladder is read off. batch: rows a forward pass.
+    tolerance_nats: less extra loss than this counts as none.
     trained_length: warn where the window is longer. structural: the reach the model declares.
     """
 
@@ -45,6 +46,7 @@ class SwapOptions:
     exact: bool = True
     cuts: int = 1
     tolerance_nats: float = 0.01
+    levels: tuple[float, ...] = (0.5, 0.05, 0.01, 0.001)
     trained_length: int | None = None
     structural: int | None = None
 
@@ -56,6 +58,7 @@ class SwapOptions:
             "resamples": self.resamples >= 1,
             "batch": self.batch >= 1,
             "cuts": self.cuts >= 1,
+            "levels": all(0 < level < 1 for level in self.levels),
             "design": self.design in ("paired", "fast"),
             "grid": self.grid is None or (len(self.grid) > 0 and min(self.grid) >= 0),
         }
@@ -69,7 +72,8 @@ class Paired:
     """Effects at chosen k: one forward pass a k over the same targets.
 
     moved, worse: k -> (S, N); `top` is the k at which nothing is swapped, by construction.
-    floor: what repeating the clean pass and rounding move, in units of the divergence.
+    noise: what repeating the clean pass moves; floor: that and what rounding may, in units of the
+    divergence.
     """
 
     def __init__(
@@ -79,15 +83,17 @@ class Paired:
         labels: Tensor | None,
         options: SwapOptions,
     ) -> None:
-        self.models, self.seqs, self.batch = models, seqs, options.batch
+        self.models = [probe.ask(model, seqs) for model in models]
+        self.seqs, self.batch = seqs, options.batch
         rng = Seeds(options.seed).numpy("swap donors")
         ways = probe.donors(len(seqs.tokens), options.donors, rng)
         self.given = [probe.donor_tokens(seqs, way) for way in ways]
-        self.clean = [probe.answers(model, seqs, self.batch) for model in models]
+        self.clean = [probe.answers(model, seqs, self.batch) for model in self.models]
         self.kind = probe.divergence_kind(options.divergence, seqs.tokens, self.clean[0].shape[1])
         self.labels = _at_targets(labels, seqs)
-        again = [probe.answers(model, seqs, self.batch) for model in models]
-        self.floor = _floor(self.kind, self.clean, again, probe.output_dtype(models[0], seqs))
+        _check_labels(self.labels, self.clean[0].shape[1])
+        again = [probe.answers(model, seqs, self.batch) for model in self.models]
+        self.noise, self.floor = _noise(self.kind, self.models, self.clean, again)
         self.passes = 2 * len(models)
         self.window = self.top = seqs.window
         nothing = np.zeros((len(models), len(seqs.tokens)))
@@ -137,8 +143,12 @@ class Fast:
         length = int(seqs.lengths.min())
         if length < 2:
             raise UsageError("E-SHAPE", "The fast design needs 2 tokens a row.", 'design="paired".')
-        self.models, self.seqs, self.batch, self.passes = models, seqs, options.batch, 0
+        self.models = [probe.ask(model, seqs) for model in models]
+        self.seqs, self.batch, self.passes = seqs, options.batch, 0
         self.labels = labels
+        if labels is not None and labels.ndim != 2:
+            message = f"The fast design needs labels (N, L), got {tuple(labels.shape)}."
+            raise UsageError("E-SHAPE", message, 'one label a position, or design="paired".')
         rng = Seeds(options.seed).numpy("swap donors")
         self.given = [
             probe.donor_tokens(seqs, way)
@@ -147,26 +157,31 @@ class Fast:
         evenly = np.linspace(0, length, options.cuts + 2).round().astype(int)[1:-1]
         self.cuts = sorted({max(1, int(cut)) for cut in evenly})
         self.window = self.top = length - self.cuts[-1]
-        found = [self._model(model, options.divergence) for model in models]
-        self.floor = max(floor for _, _, floor in found)
+        self.places = slice(self.cuts[0] - 1, length)
+        found = [self._model(model, options.divergence) for model in self.models]
+        self.noise = max(noise for _, _, noise, _ in found)
+        self.floor = max(floor for _, _, _, floor in found)
         self.moved = {
-            k: np.stack([moved[:, k] for moved, _, _ in found]) for k in range(self.top + 1)
+            k: np.stack([moved[:, k] for moved, *_ in found]) for k in range(self.top + 1)
         }
         self.worse: dict[int, np.ndarray] = {}
         if labels is not None:
-            self.worse = {k: np.stack([worse[:, k] for _, worse, _ in found]) for k in self.moved}
+            self.worse = {k: np.stack([worse[:, k] for _, worse, *_ in found]) for k in self.moved}
 
     def at(self, k: int) -> np.ndarray:
         """Mean divergence with k tokens kept: (S, N)."""
         return self.moved[k]
 
-    def _model(self, model: Predict, divergence: str) -> tuple[np.ndarray, np.ndarray, float]:
-        """One model's (N, K) effects and extra losses, and its floor."""
-        clean_NLV = probe.answers_everywhere(model, self.seqs, self.batch)
-        again_NLV = probe.answers_everywhere(model, self.seqs, self.batch)
+    def _model(
+        self, model: probe.Asked, divergence: str
+    ) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """One model's (N, K) effects and extra losses, its noise and its floor."""
+        clean_NLV = probe.answers_everywhere(model, self.seqs, self.batch, self.places)
+        again_NLV = probe.answers_everywhere(model, self.seqs, self.batch, self.places)
         kind = probe.divergence_kind(divergence, self.seqs.tokens, clean_NLV.shape[2])
-        dtype = probe.output_dtype(model, self.seqs)
-        floor = _floor(kind, [clean_NLV], [again_NLV], dtype)
+        noise, floor = _noise(kind, [model], [clean_NLV], [again_NLV])
+        labels_NL = None if self.labels is None else self.labels[:, self.places]
+        _check_labels(labels_NL, clean_NLV.shape[2])
         self.passes += 2
         moved = np.zeros((len(self.seqs.tokens), self.top + 1))
         worse = np.zeros_like(moved)
@@ -176,32 +191,51 @@ class Fast:
                 old_NL = (place_L < cut)[None, :].expand(self.seqs.tokens.shape[:2])
                 swapped = probe.where_tokens(old_NL, given, self.seqs.tokens)
                 part = probe.Sequences(swapped, self.seqs.lengths, self.seqs.targets)
-                other_NLV = probe.answers_everywhere(model, part, self.batch)
+                other_NLV = probe.answers_everywhere(model, part, self.batch, self.places)
                 self.passes += 1
-                here = slice(cut - 1, cut + self.top)
+                first = cut - 1 - self.places.start
+                here = slice(first, first + self.top + 1)
                 moved += probe.diverge(kind, clean_NLV[:, here], other_NLV[:, here])
-                if self.labels is not None:
-                    labels = self.labels[:, here]
-                    worse += _extra_nats(other_NLV[:, here], clean_NLV[:, here], labels)
+                if labels_NL is not None:
+                    worse += _extra_nats(other_NLV[:, here], clean_NLV[:, here], labels_NL[:, here])
         count = len(self.given) * len(self.cuts)
-        return moved / count, worse / count, floor
+        return moved / count, worse / count, noise, floor
 
 
-def _floor(
-    kind: str, clean: Sequence[Tensor], again: Sequence[Tensor], dtype: torch.dtype
-) -> float:
+def _noise(
+    kind: str, models: Sequence[probe.Asked], clean: Sequence[Tensor], again: Sequence[Tensor]
+) -> tuple[float, float]:
+    """What a repeated pass moves on average, and that with what rounding may."""
     repeats = [float(probe.diverge(kind, c, a).mean()) for c, a in zip(clean, again, strict=True)]
-    return max(repeats) + max(probe.resolution(kind, c, dtype) for c in clean)
+    rounding = (probe.resolution(kind, c, m.eps) for c, m in zip(clean, models, strict=True))
+    return max(repeats), max(repeats) + max(rounding)
 
 
 def _at_targets(labels: Tensor | None, seqs: probe.Sequences) -> Tensor | None:
-    if labels is None or labels.ndim == 1:
+    if labels is None:
+        return None
+    if tuple(labels.shape) not in ((len(seqs.tokens),), tuple(seqs.tokens.shape[:2])):
+        message = f"labels must be (N, L) or (N,), got {tuple(labels.shape)}."
+        raise UsageError("E-SHAPE", message, "one class a position, or one at each target.")
+    if labels.ndim == 1:
         return labels
     return labels[torch.arange(len(labels)), seqs.targets]
 
 
+def _check_labels(labels: Tensor | None, classes: int) -> None:
+    """Labels at the measured positions must be classes of the output."""
+    if labels is None:
+        return
+    if classes < 2 or bool((labels < 0).any() | (labels >= classes).any()):
+        message = f"A label at a measured position is none of the output's {classes} classes."
+        raise UsageError("E-LABEL", message, "labels 0 .. V - 1 there, or no labels.")
+
+
 def _extra_nats(other: Tensor, clean: Tensor, labels: Tensor) -> np.ndarray:
     """Extra loss -log p(label) of `other` over `clean`, along the last axis."""
-    index = labels[..., None]
+    index = labels[..., None].long()
     gain = clean.log_softmax(-1).gather(-1, index) - other.log_softmax(-1).gather(-1, index)
-    return gain[..., 0].numpy()
+    if not bool(gain.isfinite().all()):
+        message = "The model gives a label no probability at all: its loss is infinite."
+        raise DataError("E-OUTPUT", message, "finite logits, or no labels.")
+    return np.asarray(gain[..., 0])

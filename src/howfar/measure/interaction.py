@@ -9,7 +9,8 @@ Idea     a pooled classifier has no "last position", so the question is not how 
          I(d) = E |Delta_i,i+d f|^2 / E |f(x^i) - f(x)|^2, on centred logits
          I_eps = largest d whose lower bound exceeds the noise floor and eps * max_d I(d)
 Units    lag d in tokens between the two spans' first tokens; I(d) is a ratio
-Limits   max pooling shows a floor at every lag: the candidates for the maximum compete, which is
+Limits   a grid of lags steps over an isolated one between its points: name `lags` to look there
+         max pooling shows a floor at every lag: the candidates for the maximum compete, which is
          joint treatment in the sense of the formula but no relation between two words
 Source   our own definition; the second difference is the pairwise interaction of ANOVA
 """
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import DataError, UsageError
 from howfar.core.protocols import Predict
 from howfar.core.seeds import Seeds
 from howfar.measure import probe
@@ -96,10 +97,13 @@ def interaction_reach(
     options = options or InteractionOptions()
     models = list(predict) if isinstance(predict, Sequence) else [predict]
     seqs = probe.sequences(tokens, lengths, "last")
-    longest = int(seqs.lengths.max()) - options.span
+    # A lag that only a few rows are long enough for would have an interval of those few.
+    enough = min(len(seqs.tokens), MIN_SEQUENCES)
+    room = int(seqs.lengths.sort(descending=True).values[enough - 1])
+    longest = room - options.span
     lags = [d for d in options.lags or log_grid(longest, dense=8) if options.span <= d <= longest]
     if not lags:
-        message = f"The longest row has {int(seqs.lengths.max())} tokens: no lag fits."
+        message = f"{enough} rows have {room} tokens or more: no lag fits."
         raise UsageError("E-SHAPE", message, "longer rows, or smaller lags.")
     return _Pairs(models, seqs, options).summary(lags)
 
@@ -108,17 +112,21 @@ class _Pairs:
     def __init__(
         self, models: Sequence[Predict], seqs: probe.Sequences, options: InteractionOptions
     ) -> None:
-        self.models, self.seqs, self.options = models, seqs, options
-        self.clean = [probe.answers(model, seqs, options.batch) for model in models]
-        again = [probe.answers(model, seqs, options.batch) for model in models]
+        self.models = [probe.ask(model, seqs) for model in models]
+        self.seqs, self.options = seqs, options
+        self.clean = [_finite(probe.answers(model, seqs, options.batch)) for model in self.models]
+        again = [_finite(probe.answers(model, seqs, options.batch)) for model in self.models]
         self.centre = not seqs.tokens.is_floating_point() and self.clean[0].shape[1] > 1
-        repeat = max(
+        self.noise = max(
             float((c - a).square().sum(-1).mean()) for c, a in zip(self.clean, again, strict=True)
         )
-        eps = torch.finfo(probe.output_dtype(models[0], seqs)).eps
-        scale = max(float(c.abs().amax()) for c in self.clean)
-        # Four rounded terms make one difference; 8 units in the last place of the largest output.
-        self.floor = repeat + (8 * eps * scale) ** 2 * self.clean[0].shape[1]
+        step = max(
+            8 * model.eps * float(c.abs().amax())
+            for model, c in zip(self.models, self.clean, strict=True)
+        )
+        # Four rounded terms make one difference: 8 units in the last place of the largest output,
+        # and twice the noise of a repeat, which is a difference of two.
+        self.floor = 2 * self.noise + step**2 * self.clean[0].shape[1]
         self.joint: dict[int, np.ndarray] = {}  # lag -> (S, N) squared second difference
         self.fits: dict[int, np.ndarray] = {}  # lag -> (N,) rows long enough for it
         self.single = np.zeros((len(models), len(seqs.tokens)))
@@ -154,10 +162,10 @@ class _Pairs:
         inside = (place_L >= first) & (place_L < first + self.options.span)
         return inside & torch.from_numpy(fits_N)[:, None]
 
-    def _moved(self, model: Predict, s: int, mask: Tensor, given: Tensor) -> Tensor:
+    def _moved(self, model: probe.Asked, s: int, mask: Tensor, given: Tensor) -> Tensor:
         swapped = probe.where_tokens(mask, given, self.seqs.tokens)
         part = probe.Sequences(swapped, self.seqs.lengths, self.seqs.targets)
-        moved_NV = probe.answers(model, part, self.options.batch) - self.clean[s]
+        moved_NV = _finite(probe.answers(model, part, self.options.batch)) - self.clean[s]
         return moved_NV - moved_NV.mean(-1, keepdim=True) if self.centre else moved_NV
 
     def summary(self, lags: Sequence[int]) -> InteractionReach:
@@ -220,6 +228,8 @@ class _Pairs:
         num = len(self.seqs.tokens)
         few = num < MIN_SEQUENCES
         said = [trouble] if trouble else []
+        if 4 * self.noise > self.floor:
+            said.append("equal calls give different answers: the noise floor stands for them")
         if few:
             said.append(f"no interval: {num} sequences, at least {MIN_SEQUENCES} are needed")
         low, high = (None, None) if few or value is None else self._limits(lags, means_RK, value)
@@ -251,3 +261,10 @@ class _Pairs:
         furthest_R = grid[(holds_RK * (np.arange(len(lags)) + 1)).max(1)]
         low, high = interval(furthest_R, self.options.ci)
         return min(int(np.floor(low)), value), max(int(np.ceil(high)), value)
+
+
+def _finite(answer_NV: Tensor) -> Tensor:
+    if bool(answer_NV.isinf().any()):
+        message = "The model's outputs are infinite: differences of them have no value."
+        raise DataError("E-OUTPUT", message, "finite logits.")
+    return answer_NV

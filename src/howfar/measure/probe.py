@@ -6,6 +6,7 @@ Shapes   tokens (N, L) or (N, L, D); the answer at the target: (N, V)
 Units    Jensen-Shannon divergence in bits for logits; squared distance for reals
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,38 +54,79 @@ def sequences(tokens: Tensor, lengths: Tensor | None, targets: Tensor | str) -> 
     return Sequences(tokens, lengths, targets)
 
 
-def answers(predict: Predict, seqs: Sequences, batch: int) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A callable with what a first look at two rows tells: one answer a position, and its dtype."""
+
+    predict: Predict
+    everywhere: bool
+    dtype: torch.dtype
+
+    @property
+    def eps(self) -> float:
+        """One unit in the last place of an output of 1."""
+        return torch.finfo(self.dtype).eps
+
+
+def ask(predict: Predict, seqs: Sequences) -> Asked:
+    """Look at the output for the two longest rows.
+
+    A (B, n) output of rows of n tokens may be one real a position or n classes: the rows less
+    their last column are asked too, and the one that still answers n wide has classes.
+
+    Raises:
+        UsageError: for an output of another shape, of whole numbers, or that stays ambiguous.
+    """
+    longest = seqs.lengths.argsort(descending=True, stable=True)[:2]
+    tokens, lengths = seqs.tokens[longest], seqs.lengths[longest]
+    width = tokens.shape[1]
+    with torch.no_grad(), _evaluating(predict):
+        output: object = predict(tokens, lengths)  # a stranger's model may return anything
+        shape = tuple(getattr(output, "shape", ()))
+        if not isinstance(output, Tensor) or len(shape) not in (2, 3) or shape[0] != len(tokens):
+            found = shape or type(output).__name__
+            message = f"A model must return (B, L, V), (B, L) or (B, C), got {found}."
+            raise UsageError(
+                "E-SHAPE", message, "wrap the model in a function that returns logits."
+            )
+        if not output.is_floating_point():
+            message = f"The model answers {output.dtype}: neither logits nor real numbers."
+            raise UsageError("E-OUTPUT", message, "return logits, or reals as .float().")
+        full = shape[1] in (width, int(lengths.max()))
+        everywhere = (
+            full and width > 1 and (len(shape) == 3 or _follows(predict, tokens, lengths, shape[1]))
+        )
+    if len(shape) == 3 and not full and shape[1] != 1:
+        raise _misfit(shape, width)
+    return Asked(predict, everywhere, output.dtype)
+
+
+def answers(asked: Asked, seqs: Sequences, batch: int) -> Tensor:
     """The model's output at each row's target, float64: (N, V).
 
     Outputs (B, L, V), (B, L) real and (B, C) are understood, and (B, 1, V) where the model has
-    answered at the target alone. NaN raises DataError E-OUTPUT.
+    answered at the target alone; L may be the longest row's length. NaN and infinity raise
+    DataError E-OUTPUT, -infinity (a class that is ruled out) does not.
     """
-    rows: list[Tensor] = []
-    with torch.no_grad(), _evaluating(predict):
-        for start in range(0, len(seqs.tokens), batch):
-            part = slice(start, start + batch)
-            output = predict(seqs.tokens[part], seqs.lengths[part])
-            rows.append(_at_target(output, seqs.tokens[part], seqs.targets[part]))
-    answer_NV = torch.cat(rows)
-    if bool(answer_NV.isnan().any()):
-        row = int(answer_NV.isnan().any(1).nonzero()[0])
-        message = f"The model's output at row {row} is not a number."
-        raise DataError("E-OUTPUT", message, "check the model for overflow; nothing was measured.")
+    answer_NV = torch.cat(
+        [_at_target(output, asked, *part) for output, *part in _outputs(asked, seqs, batch)]
+    )
+    _check(answer_NV)
     return answer_NV
 
 
-def answers_everywhere(predict: Predict, seqs: Sequences, batch: int) -> Tensor:
-    """The model's output at every position, float64: (N, L, V). Whole-sequence models cannot."""
-    rows: list[Tensor] = []
-    with torch.no_grad(), _evaluating(predict):
-        for start in range(0, len(seqs.tokens), batch):
-            part = slice(start, start + batch)
-            output = predict(seqs.tokens[part], seqs.lengths[part])
-            if output.ndim < 2 or output.shape[1] != seqs.tokens.shape[1]:
-                message = f"The fast design needs an output a position, got {tuple(output.shape)}."
-                raise UsageError("E-SHAPE", message, 'design="paired".')
-            rows.append(output.reshape(*output.shape[:2], -1).double())
-    return torch.cat(rows)
+def answers_everywhere(asked: Asked, seqs: Sequences, batch: int, places: slice) -> Tensor:
+    """The model's output at some positions of every row, float64: (N, places, V)."""
+    if not asked.everywhere:
+        message = "The fast design needs an output a position, and this model gives one a sequence."
+        raise UsageError("E-SHAPE", message, 'design="paired".')
+    rows = []
+    for output, _, _ in _outputs(asked, seqs, batch):
+        cut = output[:, places]
+        rows.append(cut.reshape(*cut.shape[:2], -1).double().cpu())
+    answer_NLV = torch.cat(rows)
+    _check(answer_NLV)
+    return answer_NLV
 
 
 def divergence_kind(name: str, tokens: Tensor, width: int) -> str:
@@ -98,13 +140,27 @@ def divergence_kind(name: str, tokens: Tensor, width: int) -> str:
 
 
 def diverge(kind: str, clean_NV: Tensor, other_NV: Tensor) -> np.ndarray:
-    """D(clean, other) over the last axis: bits for "js", nats for "kl", squared units for "l2"."""
+    """D(clean, other) over the last axis: bits for "js", nats for "kl", squared units for "l2".
+
+    Raises:
+        DataError: E-OUTPUT where infinite outputs leave it without a value.
+    """
+    moved = np.asarray(_diverge(kind, clean_NV, other_NV))
+    if not np.isfinite(moved).all():
+        message = f"Infinite outputs leave the divergence {kind!r} without a value."
+        raise DataError(
+            "E-OUTPUT", message, 'finite outputs; "js" allows -inf for ruled out classes.'
+        )
+    return moved
+
+
+def _diverge(kind: str, clean_NV: Tensor, other_NV: Tensor) -> Tensor:
     if kind == "l2":
-        return np.asarray((clean_NV - other_NV).square().sum(-1))
+        return (clean_NV - other_NV).square().sum(-1)
     logp, logq = clean_NV.log_softmax(-1), other_NV.log_softmax(-1)
     p, q = logp.exp(), logq.exp()
     if kind == "kl":
-        return np.asarray(torch.where(p > 0, p * (logp - logq), 0).sum(-1).clamp(min=0))
+        return torch.where(p > 0, p * (logp - logq), 0).sum(-1).clamp(min=0)
     # With m = (p+q)/2 and d = (q-p)/(p+q), each term is m/2 [(1-d)log(1-d) + (1+d)log(1+d)]:
     # never negative, exactly 0 for equal inputs, and accurate where p and q nearly agree.
     total = p + q
@@ -113,20 +169,14 @@ def diverge(kind: str, clean_NV: Tensor, other_NV: Tensor) -> np.ndarray:
     terms = torch.where(less > 0, less * torch.log1p(-d), 0) + torch.where(
         more > 0, more * torch.log1p(d), 0
     )
-    return np.asarray(((total / 4 * terms).sum(-1) / np.log(2)).clamp(min=0))
+    bits: Tensor = (total / 4 * terms).sum(-1) / np.log(2)
+    return bits.clamp(min=0)
 
 
-def resolution(kind: str, answer_NV: Tensor, dtype: torch.dtype) -> float:
+def resolution(kind: str, answer_NV: Tensor, eps: float) -> float:
     """The divergence that rounding alone can make: 8 units in the last place of the output."""
-    eps = torch.finfo(dtype if dtype.is_floating_point else torch.float32).eps
     step = 8 * eps * float(answer_NV[answer_NV.isfinite()].abs().amax())
     return step**2 if kind == "l2" else step**2 / 8 / np.log(2)
-
-
-def output_dtype(predict: Predict, seqs: Sequences) -> torch.dtype:
-    """The precision the model answers in."""
-    with torch.no_grad(), _evaluating(predict):
-        return predict(seqs.tokens[:2], seqs.lengths[:2]).dtype
 
 
 def donors(num: int, count: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -155,19 +205,54 @@ def where_tokens(mask_NL: Tensor, given: Tensor, tokens: Tensor) -> Tensor:
     return torch.where(mask_NL[..., None] if tokens.ndim == 3 else mask_NL, given, tokens)
 
 
-def _at_target(output: Tensor, tokens: Tensor, targets: Tensor) -> Tensor:
-    shape = tuple(getattr(output, "shape", ()))
-    if len(shape) not in (2, 3):
-        message = f"A model must return (B, L, V), (B, L) or (B, C), got {shape}."
-        raise UsageError("E-SHAPE", message, "wrap the model in a function that returns logits.")
-    rows = torch.arange(len(tokens))
-    if output.ndim == 3 and output.shape[1] == 1:
-        return output[:, 0].double().cpu()
-    if output.ndim == 3:
-        return output[rows, targets].double().cpu()
-    if output.shape == tokens.shape[:2] and output.shape[1] > 1:
-        return output[rows, targets][:, None].double().cpu()
-    return output.double().cpu()
+def _outputs(asked: Asked, seqs: Sequences, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Each batch's output with its tokens and targets."""
+    with torch.no_grad(), _evaluating(asked.predict):
+        for start in range(0, len(seqs.tokens), batch):
+            part = slice(start, start + batch)
+            tokens, lengths = seqs.tokens[part], seqs.lengths[part]
+            output = asked.predict(tokens, lengths)
+            wide = (tokens.shape[1], int(lengths.max())) if asked.everywhere else (1,)
+            fits = output.shape[1] in wide if asked.everywhere or output.ndim == 3 else True
+            if len(output) != len(tokens) or not fits:
+                raise _misfit(tuple(output.shape), tokens.shape[1])
+            yield output, tokens, seqs.targets[part]
+
+
+def _at_target(output: Tensor, asked: Asked, tokens: Tensor, targets: Tensor) -> Tensor:
+    if asked.everywhere:
+        output = output[torch.arange(len(tokens)), targets]
+        output = output[:, None] if output.ndim == 1 else output
+    return output.reshape(len(output), -1).double().cpu()
+
+
+def _follows(predict: Predict, tokens: Tensor, lengths: Tensor, num: int) -> bool:
+    """Whether a (B, num) output for num tokens is one a position: it shrinks with the tokens."""
+    try:
+        shape = tuple(predict(tokens[:, : num - 1], lengths.clamp(max=num - 1)).shape)
+    except Exception:  # a stranger's model may fail on another length in any way
+        shape = ()
+    if shape == (len(tokens), num - 1):
+        return True
+    if shape == (len(tokens), num):
+        return False
+    message = (
+        f"An output of ({len(tokens)}, {num}) for {num} tokens: a real a position, or classes?"
+    )
+    raise UsageError("E-SHAPE", message, "return (B, L, 1) for positions, (B, 1, C) for classes.")
+
+
+def _misfit(shape: tuple[int, ...], length: int) -> UsageError:
+    message = f"An output of {shape} does not fit rows of {length} tokens."
+    return UsageError("E-SHAPE", message, "one answer a position, or one a row, for every row.")
+
+
+def _check(answer: Tensor) -> None:
+    wrong = answer.isnan() | (answer == torch.inf)
+    if bool(wrong.any()):
+        row = int(wrong.flatten(1).any(1).nonzero()[0])
+        message = f"The model's output at row {row} is not a number, or infinite."
+        raise DataError("E-OUTPUT", message, "check the model for overflow; nothing was measured.")
 
 
 class _evaluating:  # noqa: N801 - reads as a word: with _evaluating(model)

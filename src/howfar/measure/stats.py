@@ -14,18 +14,27 @@ from scipy.stats import norm
 MIN_SEQUENCES = 30  # below this, percentile intervals of a crossing cover too rarely
 
 
-def falling(values_K: np.ndarray) -> np.ndarray:
-    """The non-increasing least-squares fit of a curve, (K,) -> (K,)."""
-    return np.asarray(isotonic_regression(values_K, increasing=False).x)
+def falling(values_K: np.ndarray, weights_K: np.ndarray | None = None) -> np.ndarray:
+    """The non-increasing (weighted) least-squares fit of a curve, (K,) -> (K,)."""
+    return np.asarray(isotonic_regression(values_K, weights=weights_K, increasing=False).x)
+
+
+def cells(kept: Sequence[int]) -> np.ndarray:
+    """How many whole numbers each grid point stands for: halfway to its neighbours, (K,)."""
+    place_K = np.asarray(kept, dtype=float)
+    between = (place_K[1:] + place_K[:-1]) / 2
+    return np.diff(np.concatenate(([place_K[0] - 0.5], between, [place_K[-1] + 0.5])))
 
 
 def crossing(kept: Sequence[int], ratio_K: np.ndarray, eps: float) -> int | None:
     """Smallest k with fit(k') <= eps for all k' >= k; None if even the last point is above.
 
+    A curve that rises again is levelled over the k its points stand for, not over the points: a
+    grid that is dense near the target must not outvote the far tokens.
     Between two grid points the crossing is interpolated: on log r where both are positive (decays
     are closer to exponential than to linear), else linearly; the result is rounded up.
     """
-    fit_K = falling(ratio_K)
+    fit_K = falling(ratio_K, cells(kept))
     below = np.flatnonzero(fit_K <= eps)
     if below.size == 0:
         return None

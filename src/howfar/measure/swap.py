@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from howfar.core.errors import DataError, UsageError
 from howfar.core.protocols import Predict, Reaching
 from howfar.core.seeds import Seeds
 from howfar.measure import probe
@@ -28,7 +29,6 @@ from howfar.measure.effects import Fast, Paired, SwapOptions
 from howfar.measure.stats import MIN_SEQUENCES, Bootstrap, crossing, interval
 from howfar.record.comparison import Curve
 
-LADDER = (0.5, 0.05, 0.01, 0.001)
 Effects = Paired | Fast
 
 
@@ -38,9 +38,10 @@ class SwapReach:
 
     value: R_eps, or None: no influence, or (`censored`) more than `window`.
     low, high: its interval; None with a warning for few sequences; high None: beyond the window.
-    ladder: R at 0.5, 0.05, 0.01, 0.001. detectable: as far as the lower bound of r stays above the
+    ladder: R at each level asked for. detectable: as far as the lower bound of r stays above the
     noise floor. structural: declared, or the numeric support. useful: beyond it the loss is not
-    worse than with all tokens by more than the tolerance (None: no labels, or censored).
+    worse than with all tokens by more than the tolerance (None: no labels). Either is None where
+    it is censored, and for few sequences. noise_floor: as a share of the effect at k = 0.
     matrix: divergence of each model and sequence at each k, (S, N, K).
     """
 
@@ -52,6 +53,7 @@ class SwapReach:
     window: int
     ladder: dict[float, int | None]
     detectable: int | None
+    detectable_censored: bool
     structural: int
     useful: int | None
     useful_censored: bool
@@ -91,6 +93,9 @@ def swap_reach(
     options = options or SwapOptions()
     models = list(predict) if isinstance(predict, Sequence) else [predict]
     seqs = probe.sequences(tokens, lengths, targets)
+    if options.design == "fast" and not isinstance(targets, str):
+        message = "The fast design reads every position behind its cuts, not chosen targets."
+        raise UsageError("E-OPTION", message, 'design="paired", or targets="last".')
     design = Fast if options.design == "fast" else Paired
     effects = design(models, seqs, labels, options)
     return _summary(models, effects, options)
@@ -142,13 +147,11 @@ class _Doubt:
 def _furthest(effects: Effects, holds: Callable[[int], bool], *, exact: bool) -> int | None:
     """Smallest k such that `holds` is false from k on; bisected where the grid leaves a gap.
 
-    None: `holds` at the very last point before the window closes, so that the answer lies beyond.
+    None: it lies beyond the last k that can be told from the window itself.
     """
     kept = [k for k in sorted(effects.moved) if k < effects.top or isinstance(effects, Fast)]
     last = max((k for k in kept if holds(k)), default=-1)
-    if last == kept[-1]:
-        return None
-    first = next(k for k in sorted(effects.moved) if k > last)
+    first = next((k for k in sorted(effects.moved) if k > last), effects.top + 1)
     while exact and first - last > 1:
         middle = (first + last) // 2
         effects.at(middle)
@@ -156,7 +159,12 @@ def _furthest(effects: Effects, holds: Callable[[int], bool], *, exact: bool) ->
             last = middle
         else:
             first = middle
-    return first
+    return first if first <= _last(effects) else None
+
+
+def _last(effects: Effects) -> int:
+    """The largest k measured: in the paired design nothing is swapped at the window itself."""
+    return effects.top if isinstance(effects, Fast) else effects.top - 1
 
 
 def _sharpen(effects: Effects, doubt: _Doubt, levels: Sequence[float]) -> None:
@@ -179,18 +187,28 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
     doubt = _Doubt(effects, options)
     num = effects.moved[0].shape[1]
     influence = doubt.whole > 3 * effects.floor
+    noisy = effects.noise > effects.floor - effects.noise  # more than rounding can make
+    if noisy and effects.noise >= options.eps * doubt.whole:
+        share = effects.noise / max(doubt.whole, effects.noise)
+        message = (
+            f"Equal calls give answers that differ by {share:.0%} of the input's whole effect."
+        )
+        raise DataError("E-NOISE", message, "switch dropout off, and let calls not share state.")
     exact = options.exact and options.design == "paired"
-    levels = sorted({*LADDER, options.eps}, reverse=True)
-    if influence and exact:
-        _sharpen(effects, doubt, sorted({0.5, 0.01, options.eps}))
-    detectable = _furthest(effects, doubt.seen, exact=exact) if influence else None
-    useful = None
-    if effects.worse:
+    levels = sorted({0.5, *options.levels, options.eps}, reverse=True)
+    sure = num >= MIN_SEQUENCES
+    detectable = useful = None
+    if influence and sure:
+        detectable = _furthest(effects, doubt.seen, exact=exact)
+    if effects.worse and sure:
         tolerance = options.tolerance_nats
         useful = _furthest(effects, lambda k: doubt.useful(k, tolerance), exact=exact)
+    if influence and exact:
+        _fill_interval(effects, doubt, options)
+        _sharpen(effects, doubt, levels)
     ladder = {eps: _seen(doubt.crossing(eps), effects) if influence else None for eps in levels}
     value = ladder[options.eps]
-    low, high = _limits(doubt, effects, options, value) if influence else (None, None)
+    low, high = _limits(doubt, effects, options, value) if influence and sure else (None, None)
     structural = options.structural or _structural(models, effects, exact=exact)
     return SwapReach(
         value=value,
@@ -198,20 +216,25 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
         high=high,
         r50=ladder[0.5],
         censored=influence and value is None,
-        window=effects.window if options.design == "fast" else effects.window - 1,
+        window=_last(effects),
         ladder=ladder,
         detectable=detectable,
+        detectable_censored=influence and sure and detectable is None,
         structural=min(structural, effects.window),
         useful=useful,
-        useful_censored=bool(effects.worse) and useful is None,
+        useful_censored=bool(effects.worse) and sure and useful is None,
         per_model=_per_model(effects, options.eps) if influence else (None,) * len(models),
-        curve=_curve(effects, doubt, options),
+        curve=_curve(effects, doubt, options, influence=influence),
         benefit=_benefit_curve(effects, doubt, options) if effects.worse else None,
         noise_floor=doubt.floor,
         num_sequences=num,
         design=options.design,
         passes=effects.passes,
-        warnings=_warnings(effects, options, influence=influence),
+        warnings=(
+            *_warnings(effects, options, influence=influence, noisy=noisy),
+            *_broken_promise(structural, detectable),
+            *_rise(effects, doubt, options, value),
+        ),
         matrix=np.stack([effects.moved[k] for k in sorted(effects.moved)], axis=-1),
     )
 
@@ -227,34 +250,35 @@ def _structural(models: Sequence[Predict], effects: Effects, *, exact: bool) -> 
 
 def _seen(found: int | None, effects: Effects) -> int | None:
     """A paired crossing at the whole window is there by construction only: censored."""
-    if isinstance(effects, Fast) or found is None or found < effects.top:
-        return found
-    return None
+    return found if found is not None and found <= _last(effects) else None
+
+
+def _fill_interval(effects: Effects, doubt: _Doubt, options: SwapOptions) -> None:
+    """Measure inside the interval, so that its ends are not set by interpolation."""
+    _sharpen(effects, doubt, [options.eps])
+    low, high = _percentiles(doubt, effects, options)
+    for k in np.linspace(low - 1, min(high, _last(effects)), 6).round():
+        effects.at(int(max(k, 0)))
 
 
 def _limits(
     doubt: _Doubt, effects: Effects, options: SwapOptions, value: int | None
 ) -> tuple[int | None, int | None]:
-    if effects.moved[0].shape[1] < MIN_SEQUENCES:
-        return None, None
-    beyond = effects.top + 1
-    low, high = _percentiles(doubt, effects, options, beyond)
-    if options.exact and isinstance(effects, Paired):
-        # Measure inside the interval, so that its ends are not set by interpolation.
-        for k in np.unique(np.linspace(low - 1, min(high, effects.top), 6).round()):
-            effects.at(int(max(k, 0)))
-        low, high = _percentiles(doubt, effects, options, beyond)
+    beyond = _last(effects) + 1
+    low, high = _percentiles(doubt, effects, options)
     point = beyond if value is None else value
     low, high = min(low, point), max(high, point)
     return (None if low >= beyond else low), (None if high >= beyond else high)
 
 
-def _percentiles(
-    doubt: _Doubt, effects: Effects, options: SwapOptions, beyond: int
-) -> tuple[int, int]:
+def _percentiles(doubt: _Doubt, effects: Effects, options: SwapOptions) -> tuple[int, int]:
+    """Ends among the crossings that occurred; one more than the last k for those beyond it."""
+    beyond = _last(effects) + 1
     found = [_seen(c, effects) for c in doubt.crossings(options.eps)]
-    low, high = interval(np.array([beyond if c is None else c for c in found]), options.ci)
-    return int(np.floor(low)), int(np.ceil(high))
+    found_R = np.array([beyond if c is None else c for c in found])
+    tail = (1 - options.ci) / 2
+    low = np.quantile(found_R, tail, method="lower")
+    return int(low), int(np.quantile(found_R, 1 - tail, method="higher"))
 
 
 def _per_model(effects: Effects, eps: float) -> tuple[int | None, ...]:
@@ -263,12 +287,13 @@ def _per_model(effects: Effects, eps: float) -> tuple[int | None, ...]:
     found = []
     for model_K in moved_KS.T:
         whole = model_K[0]
-        found.append(_seen(crossing(kept, model_K / whole, eps), effects) if whole > 0 else None)
+        seen = whole > 3 * effects.floor
+        found.append(_seen(crossing(kept, model_K / whole, eps), effects) if seen else None)
     return tuple(found)
 
 
-def _curve(effects: Effects, doubt: _Doubt, options: SwapOptions) -> Curve:
-    kept = tuple(sorted(effects.moved)) if doubt.whole > 0 else ()
+def _curve(effects: Effects, doubt: _Doubt, options: SwapOptions, *, influence: bool) -> Curve:
+    kept = tuple(sorted(effects.moved)) if influence else ()  # else a ratio of noise to noise
     bounds = [interval(doubt.ratios(k), options.ci) for k in kept]
     return Curve(
         axis="kept tokens",
@@ -291,11 +316,19 @@ def _benefit_curve(effects: Effects, doubt: _Doubt, options: SwapOptions) -> Cur
     )
 
 
-def _warnings(effects: Effects, options: SwapOptions, *, influence: bool) -> tuple[str, ...]:
+def _warnings(
+    effects: Effects, options: SwapOptions, *, influence: bool, noisy: bool
+) -> tuple[str, ...]:
     said = []
     num = effects.moved[0].shape[1]
-    if not influence:
+    if all(bool((given == effects.seqs.tokens).all()) for given in effects.given):
+        said.append("every sequence equals its donor: nothing was replaced")
+    elif not influence:
         said.append("no influence: replacing the whole input does not move the output")
+    if noisy:
+        said.append("equal calls give different answers: a share of the effect is noise")
+    if options.donors > 1:
+        said.append("sequences share donors, which the interval leaves out: it is too narrow")
     if num < MIN_SEQUENCES:
         said.append(f"no interval: {num} sequences, at least {MIN_SEQUENCES} are needed")
     if options.trained_length and effects.seqs.window > options.trained_length:
@@ -306,3 +339,23 @@ def _warnings(effects: Effects, options: SwapOptions, *, influence: bool) -> tup
     if int(effects.seqs.lengths.min()) < int(effects.seqs.lengths.max()):
         said.append("rows differ in length: shorter rows show no effect beyond their own start")
     return tuple(said)
+
+
+def _broken_promise(structural: int, detectable: int | None) -> tuple[str, ...]:
+    if detectable is None or detectable <= structural:
+        return ()
+    return (f"tokens beyond the declared reach of {structural} move the output",)
+
+
+def _rise(
+    effects: Effects, doubt: _Doubt, options: SwapOptions, value: int | None
+) -> tuple[str, ...]:
+    """The fit levels a curve that rises again: say so where the rise is beyond doubt."""
+    if value is None:
+        return ()
+    over = [k for k in sorted(effects.moved) if k >= value]
+    over = [k for k in over if interval(doubt.ratios(k), options.ci)[0] > options.eps]
+    if not over:
+        return ()
+    share = doubt.ratio(over[-1])
+    return (f"the effect rises again: with {over[-1]} tokens kept it is {share:.0%} of the whole",)

@@ -80,7 +80,7 @@ class TextCnn(nn.Module):
 
     def forward(self, x_BLE: Tensor, lengths: Tensor) -> Tensor:
         """Windows end at their position, so padding on the right is in no real one."""
-        c_BLF = torch.cat([window(x_BLE) for window in self._windows()], dim=-1).relu()
+        c_BLF = torch.cat([window(x_BLE) for window in self._windows()], dim=-1).relu_()
         if not self.running:
             return c_BLF
         return torch.cat([c_BLF, c_BLF.cummax(dim=1).values], dim=-1)

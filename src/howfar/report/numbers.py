@@ -22,7 +22,7 @@ def figure_numbers(comparison: Comparison) -> dict[str, Grid]:
         "interaction": _curves(comparison, "interaction", "lag", lambda row: _main(row)),
         "distance": _distances(comparison),
         "time": _costs(comparison, "us per token", _time),
-        "memory": _costs(comparison, "peak memory", lambda p: words.size(p.peak_bytes)),
+        "memory": _costs(comparison, "peak memory", _memory),
         "learning": _learning(comparison),
     }
     return {name: grid for name, grid in grids.items() if grid is not None}
@@ -145,8 +145,16 @@ def _costs(comparison: Comparison, what: str, write: Callable[[CostPoint], str])
 
 def _time(point: CostPoint) -> str:
     forward = f"{words.number(point.forward_us_per_token)} forward"
+    if point.flops_per_token is not None:
+        forward += f", {words.number(point.flops_per_token)} FLOPs"
     both = point.train_us_per_token
     return forward if both is None else f"{words.number(both)} ({forward})"
+
+
+def _memory(point: CostPoint) -> str:
+    if point.peak_bytes is None or point.forward_peak_bytes is None:
+        return words.size(point.peak_bytes)
+    return f"{words.size(point.peak_bytes)} ({words.size(point.forward_peak_bytes)} forward)"
 
 
 def _learning(comparison: Comparison) -> Grid | None:

@@ -1,6 +1,6 @@
 """The report folder: the page, each figure as SVG and PNG, and all numbers as JSON.
 
-Idea     everything is made in a folder beside the target and then moved file by file, so that a
+Idea     everything is made in a folder inside the target and then moved file by file, so that a
          full disk or an interruption leaves the earlier report as it was
 """
 
@@ -98,8 +98,8 @@ def _pictures(drawn: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _place(files: Mapping[str, bytes], target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=".howfar-"))
+    target.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=target, prefix=".howfar-"))
     try:
         for name, data in files.items():
             (beside / name).parent.mkdir(exist_ok=True)

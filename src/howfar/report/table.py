@@ -5,6 +5,7 @@ Safety   every text is a rich `Text`, never markup, and holds no control charact
 """
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from rich import box
@@ -98,13 +99,16 @@ def _stacked(grid: Grid, kept: Sequence[int]) -> Iterator[RenderableType]:
     for line in grid.lines:
         cells = ((grid.columns[i], _cell(line, i)) for i in kept[1:])
         pairs = (f"{_flat(_header(column))} {cell}" for column, cell in cells if cell)
-        yield Text(f"{_cell(line, 0)}: {', '.join(pairs)}")
+        yield Text(f"{_flat(_cell(line, 0))}: {', '.join(pairs)}")
 
 
 def _cell(line: Line, index: int) -> str:
+    if index == 0 and line.kind == "baseline":
+        # Ours, not a stranger's: shown whole, on two lines where it is long.
+        name = words.cut(line.cells[0], 2 * _NAME_LIMIT)
+        return "\n".join(textwrap.wrap(f"({name})", _NAME_LIMIT, break_on_hyphens=False))
     if index == 0:
-        name = words.cut(line.cells[0], _NAME_LIMIT)
-        return f"({name})" if line.kind == "baseline" else name
+        return words.cut(line.cells[0], _NAME_LIMIT)
     if line.message is not None:
         return line.message.split(":")[0] if index == 1 else ""
     return line.cells[index]
@@ -126,8 +130,8 @@ def _width(grid: Grid, kept: Sequence[int]) -> int:
 
 def _column_width(grid: Grid, index: int) -> int:
     column: Column = grid.columns[index]
-    texts = [*_header(column).split("\n"), *(_cell(line, index) for line in grid.lines)]
-    return max(map(cell_len, texts))
+    texts = [_header(column), *(_cell(line, index) for line in grid.lines)]
+    return max(cell_len(part) for text in texts for part in text.split("\n"))
 
 
 def _header(column: Column) -> str:

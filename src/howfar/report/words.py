@@ -145,8 +145,10 @@ def data_line(data: Data) -> str:
         lost = f" ({data.truncated_tokens:,} {unit} left out)" if data.truncated_rows else ""
         parts.append(f"{data.truncated_rows:,} cut{lost};")
     what = unit if data.kind == "text" else "rows" if data.kind == "labels" else "sequences"
+    # A task makes its training sequences as they are asked for: there is no number of them.
+    train = "fresh" if data.kind == "task" else f"{data.train:,}"
     parts.append(
-        f"{data.train:,} {what} to train, {data.validation:,} to validate, {data.test:,} to test;"
+        f"{train} {what} to train, {data.validation:,} to validate, {data.test:,} to test;"
     )
     parts.append(f"up to {data.length:,} {unit} a sequence, {data.vocabulary:,} different.")
     return " ".join(parts)

@@ -5,6 +5,7 @@ Rule     no winner is named where intervals overlap; a baseline that beats every
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from howfar.record.comparison import Baseline, Data, Row, Score
 
@@ -18,7 +19,8 @@ def advise(data: Data, rows: Sequence[Row], baselines: Sequence[Baseline]) -> st
         return "No family finished a run, so there is nothing to recommend."
     best = _best(scored)
     leaders = [row for row in scored if _overlap(_score(row), _score(best))]
-    sentences = [_quality(best, leaders, scored), *_against(best, leaders, baselines)]
+    beaten, compared = _against(best, leaders, scored, baselines)
+    sentences = [*beaten, _quality(best, leaders, scored), *compared]
     if data.kind == "task":
         sentences += _distances(scored)
     sentences += _reaches(leaders, data)
@@ -35,32 +37,34 @@ def _quality(best: Row, leaders: Sequence[Row], scored: Sequence[Row]) -> str:
         return f"{best.family} reaches {_value(score)}; nothing stands beside it to compare."
     if len(leaders) == 1:
         return f"{best.family} is best by {score.name}, {_value(score)}, clear of all others."
-    names = _and([row.family for row in leaders])
+    near = _and([row.family for row in leaders if row is not best])
     return (
-        f"{names} cannot be told apart by {score.name} (the best value is {best.family}'s, "
-        f"{_value(score)}; the intervals overlap)."
+        f"No winner by {score.name}: the best value is {best.family}'s, {_value(score)}, "
+        f"but {near} cannot be told apart from it."
     )
 
 
-def _against(best: Row, leaders: Sequence[Row], baselines: Sequence[Baseline]) -> list[str]:
+def _against(
+    best: Row, leaders: Sequence[Row], scored: Sequence[Row], baselines: Sequence[Baseline]
+) -> tuple[list[str], list[str]]:
+    """What stands before everything else, and what stands behind the quality."""
     if not baselines:
-        return []
+        return [], []
     score = _score(best)
     rival = max(baselines, key=lambda b: _rank(b.score))
-    if _beats(rival.score, score):
+    named = f"{rival.name}, {_value(rival.score)}"
+    bar = rival.score
+    if bar.low is None or bar.high is None:  # known exactly, as chance is
+        bar = replace(bar, low=bar.value, high=bar.value)
+    if all(_beats(bar, _score(row)) for row in scored):
         return [
-            f"The baseline {rival.name} beats every network with {_value(rival.score)}: "
-            "at this budget none of them is worth its cost."
-        ]
-    if _overlap(rival.score, score):
-        return [
-            f"No network is clearly better than the baseline {rival.name}, {_value(rival.score)}."
-        ]
-    behind = [row.family for row in leaders if not _beats(_score(row), rival.score)]
-    besides = f", though {_and(behind)} may not be" if behind else ""
-    return [
-        f"That is better than the best baseline, {rival.name} with {_value(rival.score)}{besides}."
-    ]
+            f"The baseline {named}, beats every network: at this budget none is worth its cost."
+        ], []
+    if not _beats(score, bar):
+        return [], [f"No network is clearly better than the baseline {named}."]
+    behind = [row.family for row in leaders if not _beats(_score(row), bar)]
+    besides = f"; {_and(behind)} may not be" if behind else ""
+    return [], [f"{best.family} is better than the best baseline, {named}{besides}."]
 
 
 def _distances(scored: Sequence[Row]) -> list[str]:
@@ -134,15 +138,11 @@ def _rank(score: Score) -> float:
     return score.value if score.better == "higher" else -score.value
 
 
-def _ends(score: Score) -> tuple[float, float]:
-    low = score.value if score.low is None else score.low
-    high = score.value if score.high is None else score.high
-    return low, high
-
-
 def _overlap(one: Score, other: Score) -> bool:
-    (low, high), (least, most) = _ends(one), _ends(other)
-    return low <= most and least <= high
+    """Whether either may be the better one; without an interval nobody knows."""
+    if one.low is None or one.high is None or other.low is None or other.high is None:
+        return True
+    return one.low <= other.high and other.low <= one.high
 
 
 def _beats(one: Score, other: Score) -> bool:

@@ -15,9 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
 
 from howfar.core.errors import DataError
 
@@ -64,6 +61,11 @@ def tfidf(train_texts: Sequence[str], train_labels: Labels, test_texts: Sequence
     Raises:
         DataError: E-EMPTY, without training texts.
     """
+    # Half of the start-up time, and texts and tasks do not need it.
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415
+    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
     fallback = majority(train_labels, test_texts).labels
     num_labels = len(np.unique(np.asarray(train_labels)))
     if num_labels < 2:

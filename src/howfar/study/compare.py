@@ -7,18 +7,18 @@ Idea     for each family: the learning-rate grid, then one run a seed at the bes
 import time
 from collections.abc import Callable, Sequence
 
-from howfar.core.errors import HowfarError
 from howfar.record.comparison import Baseline, Comparison, Data
 from howfar.study import jobs
 from howfar.study.advice import advise
 from howfar.study.engine import Engine, Event, Outcome, engine
-from howfar.study.plan import CompareOptions, Design, designs
+from howfar.study.plan import CompareOptions, Design, designs, resolved
 from howfar.study.problems import Problem, TaskProblem
 from howfar.study.provenance import provenance
 from howfar.study.rows import File, family_row
 from howfar.train import Trained
 
 Listener = Callable[[Event], None]
+MISSING = {"look": "reach was not measured", "price": "cost was not measured"}
 
 
 def compare(
@@ -40,6 +40,7 @@ def compare(
         command: the command line, kept in the record.
     """
     started = time.monotonic()
+    options = resolved(options, problem)
     plan = designs(problem, options)
     desk = _Desk(problem, options, plan)
     run = jobs.Run(problem, options)
@@ -78,7 +79,11 @@ class _Desk:
                 self._train(name, self.options.rates[0], works)
                 continue
             for rate in self.options.rates:
-                works.submit(f"rate/{name}/{rate!r}", jobs.try_rate, file.design, rate)
+                job, seed = f"rate/{name}/{rate!r}", self.options.seed
+                if self.options.grid_share < 1:
+                    works.submit(job, jobs.try_rate, file.design, rate)
+                else:
+                    works.submit(job, jobs.train, file.design, rate, seed, self.distances)
 
     def take(self, outcome: Outcome, works: Engine) -> None:
         """File a result and submit what it makes possible."""
@@ -87,11 +92,11 @@ class _Desk:
         if kind == "baselines":
             self.baselines = outcome.result or ()
             if outcome.error is not None:
-                self.warnings.append(f"baselines failed: {said(outcome.error)}")
+                self.warnings.append(f"baselines failed: {outcome.error}")
             return
         file = self.files[name]
-        if outcome.error is not None:
-            file.failures.append(f"{kind} {detail}".strip() + f": {said(outcome.error)}")
+        if outcome.error is not None and kind in MISSING:
+            file.failures.append(f"{MISSING[kind]}: {outcome.error}")
         if kind == "rate":
             self._rate_done(name, float(detail), outcome, works)
         elif kind == "train":
@@ -103,28 +108,40 @@ class _Desk:
 
     def _rate_done(self, name: str, rate: float, outcome: Outcome, works: Engine) -> None:
         file = self.files[name]
-        failed = Trained(status="failed", reason="the run ended early")
+        failed = jobs.Result(self.options.seed, Trained(status="failed", reason=outcome.error))
         file.rates[rate] = outcome.result or failed
         if len(file.rates) < len(self.options.rates):
             return
-        finite = {r: t.best_nats for r, t in file.rates.items() if t.status == "done"}
+        ends = {rate: result.trained for rate, result in file.rates.items()}
+        finite = {rate: end.best_nats for rate, end in ends.items() if end.status == "done"}
         if not finite:
-            reasons = [t.reason for t in file.rates.values() if t.reason]
+            reasons = list(dict.fromkeys(end.reason for end in ends.values() if end.reason))
             file.failures.append(f"no learning rate worked: {'; '.join(reasons)}")
             return
-        self._train(name, min(finite, key=lambda r: finite[r]), works)
+        best = min(finite, key=lambda r: finite[r])
+        if self.options.grid_share == 1:
+            # The run that won the grid is this seed's run: same rate, seed and budget.
+            file.results[self.options.seed] = file.rates[best]
+        self._train(name, best, works)
 
     def _train(self, name: str, rate: float, works: Engine) -> None:
         file = self.files[name]
         file.rate = rate
         for seed in self.seeds:
-            job = f"train/{name}/{seed}"
-            works.submit(job, jobs.train, file.design, rate, seed, self.distances)
+            if seed not in file.results:
+                job = f"train/{name}/{seed}"
+                works.submit(job, jobs.train, file.design, rate, seed, self.distances)
+        self._go_on(name, works)
 
     def _train_done(self, name: str, seed: int, outcome: Outcome, works: Engine) -> None:
         file = self.files[name]
-        failed = Trained(status="failed", reason="the run ended early")
+        failed = Trained(status="failed", reason=outcome.error)
         file.results[seed] = outcome.result or jobs.Result(seed, failed)
+        self._go_on(name, works)
+
+    def _go_on(self, name: str, works: Engine) -> None:
+        """Measure and price a family once all its seeds are trained."""
+        file = self.files[name]
         if len(file.results) < len(self.seeds):
             return
         finished = file.finished
@@ -146,26 +163,21 @@ class _Desk:
             for file in self.files.values()
         )
         data: Data = self.problem.data
+        partly = [f"{r.family}: {r.reason}" for r in rows if r.status == "done" and r.reason]
         return Comparison(
             data=data,
             rows=rows,
             baselines=self.baselines,
             advice=advise(data, rows, self.baselines),
-            warnings=tuple(self.warnings),
-            settings=_settings(self.options, next(iter(self.files.values())).design),
+            warnings=(*self.warnings, *partly),
+            settings=_settings(
+                jobs.Run(self.problem, self.options), next(iter(self.files.values())).design
+            ),
             provenance=provenance(self.options.threads),
             command=command,
             interrupted=interrupted,
             seconds=seconds,
         )
-
-
-def said(error: BaseException) -> str:
-    """An error in one line."""
-    if isinstance(error, HowfarError):
-        return str(error)
-    first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def _distances(problem: Problem, reaches: Sequence[int | None]) -> list[int]:
@@ -184,11 +196,12 @@ def _distances(problem: Problem, reaches: Sequence[int | None]) -> list[int]:
     return sorted(d for d in grid if 1 <= d <= last)
 
 
-def _settings(options: CompareOptions, design: Design) -> dict[str, str | int | float | bool]:
+def _settings(run: jobs.Run, design: Design) -> dict[str, str | int | float | bool]:
+    options, budget = run.options, run.budget
     return {
-        "budget a run": str(options.budget),
+        "budget a run": str(budget),
         "learning rates tried": ", ".join(f"{rate:g}" for rate in options.rates),
-        "budget a tried rate": str(options.budget.part(options.grid_share)),
+        "budget a tried rate": str(budget.part(options.grid_share)),
         "seeds": options.seeds,
         "first seed": options.seed,
         "parameters a body": options.parameters,

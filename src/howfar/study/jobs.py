@@ -32,6 +32,13 @@ class Run:
     problem: Problem
     options: CompareOptions
 
+    @property
+    def budget(self) -> Budget:
+        """What each run may train on."""
+        if self.options.budget is None:
+            raise AssertionError("the budget is resolved before jobs are made")
+        return self.options.budget
+
     def fit(
         self, design: Design, rate: float, seed: int, budget: Budget, progress: Progress
     ) -> tuple[Model, Trained]:
@@ -54,19 +61,19 @@ class Result:
     by_distance: dict[int, np.ndarray] | None = None  # distance -> (items,) bool
 
 
-def try_rate(run: Run, design: Design, rate: float, progress: Progress) -> Trained:
+def try_rate(run: Run, design: Design, rate: float, progress: Progress) -> Result:
     """Train with a share of the budget at one rate of the grid; the weights are let go."""
     options = run.options
-    budget = options.budget.part(options.grid_share)
+    budget = run.budget.part(options.grid_share)
     _, trained = run.fit(design, rate, options.seed, budget, progress)
-    return replace(trained, weights={})
+    return Result(options.seed, replace(trained, weights={}))
 
 
 def train(
     run: Run, design: Design, rate: float, seed: int, distances: Sequence[int], progress: Progress
 ) -> Result:
     """Train with the whole budget, then answer the test part."""
-    model, trained = run.fit(design, rate, seed, run.options.budget, progress)
+    model, trained = run.fit(design, rate, seed, run.budget, progress)
     if trained.status != "done":
         return Result(seed, replace(trained, weights={}))
     device = run.options.device
@@ -120,7 +127,9 @@ def look(
     probe = problem.probe(run.options.sequences, seed)
     batch = max(1, min(256, PASS_TOKENS // probe.tokens.shape[1]))
     if problem.causal:
-        settings = SwapOptions(seed=seed, trained_length=problem.length, batch=batch)
+        settings = SwapOptions(
+            seed=seed, trained_length=problem.length, batch=batch, levels=(0.5, 0.05, 0.01)
+        )
         found = swap_reach(
             models, probe.tokens, lengths=probe.lengths, labels=probe.labels, options=settings
         )
@@ -155,7 +164,10 @@ def swap_record(found: SwapReach, *, unbounded: bool) -> Reach:
         "used99": found.ladder[0.01],
     }
     influence = found.value is not None or found.censored
-    censored = [name for name, value in card.items() if influence and value is None]
+    used = [name for name in card if name.startswith("used")]
+    censored = [name for name in used if influence and card[name] is None]
+    if found.detectable_censored:
+        censored.append("detectable")
     if found.useful_censored:
         censored.append("useful")
     return Reach(

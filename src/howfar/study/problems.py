@@ -67,6 +67,11 @@ class Problem(Protocol):
         """Tokens a sequence is trained on, at most."""
         ...
 
+    @property
+    def pass_tokens(self) -> int | None:
+        """Tokens of one pass over the training part; None: there is no end to them."""
+        ...
+
     def source(self, seed: int, rows: int) -> Source:
         """Training and evaluation batches."""
         ...
@@ -125,6 +130,11 @@ class TaskProblem:
     def length(self) -> int:
         """Tokens an item."""
         return self.task.length
+
+    @property
+    def pass_tokens(self) -> int | None:
+        """Items are made as they are needed."""
+        return None
 
     def source(self, seed: int, rows: int) -> Source:
         """Fresh training items for every step; fixed validation and test items."""
@@ -203,6 +213,11 @@ class TextProblem:
     def length(self) -> int:
         """Tokens a window."""
         return self.running.data.length
+
+    @property
+    def pass_tokens(self) -> int | None:
+        """Tokens of the training part."""
+        return len(self.running.train)
 
     def source(self, seed: int, rows: int) -> Source:
         """Windows of the training part; some of the half-overlapping ones for evaluation."""
@@ -321,6 +336,11 @@ class LabelProblem:
     def length(self) -> int:
         """Tokens a text, at most."""
         return self.labelled.length
+
+    @property
+    def pass_tokens(self) -> int | None:
+        """Tokens of the training rows, as cut."""
+        return sum(len(row) for row in self.labelled.train.ids)
 
     def source(self, seed: int, rows: int) -> Source:
         """Length-bucketed batches; selection on some of the validation rows."""

@@ -14,7 +14,6 @@ from howfar.study.jobs import Result
 from howfar.study.plan import Design
 from howfar.study.problems import Problem
 from howfar.study.score import accuracy_score
-from howfar.train import Trained
 
 
 @dataclass
@@ -22,7 +21,7 @@ class File:
     """What is known of one family so far."""
 
     design: Design
-    rates: dict[float, Trained] = field(default_factory=dict)
+    rates: dict[float, Result] = field(default_factory=dict)
     rate: float | None = None
     results: dict[int, Result] = field(default_factory=dict)
     reach: Reach | None = None
@@ -41,7 +40,7 @@ def family_row(file: File, problem: Problem, seed: int, *, interrupted: bool) ->
     model = file.design.build()
     counts = model.count()
     status, reason = _status(file, interrupted=interrupted)
-    finite = {r: t for r, t in sorted(file.rates.items()) if np.isfinite(t.best_nats)}
+    tried = {rate: result.trained.best_nats for rate, result in sorted(file.rates.items())}
     row = Row(
         family=file.design.family,
         kind=MODELS[file.design.family].kind,
@@ -54,7 +53,7 @@ def family_row(file: File, problem: Problem, seed: int, *, interrupted: bool) ->
         width=file.design.width,
         depth=int(getattr(MODELS[file.design.family].settings(), "depth", 1)),
         declared_reach=model.reach(problem.length),
-        learning_rates={f"{rate:g}": trained.best_nats for rate, trained in finite.items()},
+        learning_rates={f"{rate:g}": nats for rate, nats in tried.items() if np.isfinite(nats)},
         cost=file.cost.points if file.cost else (),
         cost_exponent=_exponent(file.cost, "train"),
         forward_exponent=_exponent(file.cost, "forward"),
@@ -101,8 +100,8 @@ def _by_distance(finished: Sequence[Result], seed: int) -> tuple[DistancePoint, 
 
 
 def _status(file: File, *, interrupted: bool) -> tuple[str, str | None]:
-    ended = [r.trained for r in file.results.values() if r.trained.status != "done"]
-    reasons = [*file.failures, *(trained.reason or "failed" for trained in ended)]
+    ended = [r for _, r in sorted(file.results.items()) if r.trained.status != "done"]
+    reasons = [*file.failures, *(f"seed {r.seed}: {r.trained.reason or 'failed'}" for r in ended)]
     if file.finished:
         return "done", "; ".join(reasons) or None
     if interrupted and not reasons:

@@ -12,10 +12,10 @@ Source   Owen 2007, doi:10.1214/07-AOAS122 (rows and columns drawn apart); Wilso
 """
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from howfar.core.seeds import Seeds
 from howfar.record.comparison import Score
@@ -109,7 +109,7 @@ def _interval(
 
 def _wilson(share: float, count: int) -> tuple[float, float]:
     """Wilson's 95 % interval for `share` right of `count`; the share need not be of whole items."""
-    z = float(stats.norm.ppf(TAILS[1]))
+    z = NormalDist().inv_cdf(TAILS[1])
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count)
     half *= math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))

@@ -7,12 +7,16 @@ from typing import Literal
 from howfar.core.errors import UsageError, closest, shown
 from howfar.data.labelled import load_labelled
 from howfar.data.running import load_running
-from howfar.data.shipped import SHIPPED, resolve
+from howfar.data.shipped import SHIPPED
 from howfar.study.problems import LabelProblem, Problem, TaskProblem, TextProblem
 from howfar.tasks import TASKS, task
 
 TEXT_ENDINGS = (".txt", ".md", ".txt.gz", ".md.gz")
 KINDS = ("byte", "char", "word", "bpe")
+TABLE_ONLY = (
+    *("text", "label", "test", "keep", "rare"),
+    *("separator", "bad_rows", "empty", "no_header"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +43,14 @@ class SourceOptions:
 
     def __post_init__(self) -> None:
         if self.length is not None and not 2 <= self.length <= 2**20:
-            raise UsageError("E-OPTION", f"length={self.length} is out of range.", "--length 128")
+            raise UsageError(
+                "E-OPTION", f"length={self.length} is not in 2 .. 1,048,576.", "--length 128"
+            )
         if self.tokens is not None and self.tokens not in KINDS:
             known = ", ".join(KINDS)
-            message = f"No tokens are called {shown(self.tokens)}. Known: {known}."
-            raise UsageError("E-OPTION", message, closest(self.tokens, KINDS) or "--tokens word")
+            near = closest(str(self.tokens), KINDS)
+            message = f"No tokens are called {shown(self.tokens)}. {near}Known: {known}."
+            raise UsageError("E-OPTION", message, "--tokens word")
 
 
 def open_problem(source: str, options: SourceOptions) -> Problem:
@@ -55,18 +62,17 @@ def open_problem(source: str, options: SourceOptions) -> Problem:
     Raises:
         UsageError, DataError, EnvironmentFault: whatever is wrong with it, in one line.
     """
-    if source in TASKS and not Path(source).exists():
-        for name in ("text", "label", "test"):
-            if getattr(options, name) is not None:
-                message = f"--{name} is for tables; {source} is a made task."
-                raise UsageError("E-OPTION", message, f"leave --{name} out.")
+    if not source.strip():
+        raise UsageError("E-NO-FILE", "No file is named.", f"a path, or one of {_names()}")
+    if source in TASKS and not _is_there(source):
+        _only_for_tables(options, f"{source} is a made task", more=("tokens", "encoding"))
         length = 128 if options.length is None else options.length
         return TaskProblem.of(task(source, length=length, seed=options.seed))
     shipped = SHIPPED.get(source)
     is_text = shipped.kind == "text" if shipped else source.lower().endswith(TEXT_ENDINGS)
     if is_text:
         return _text(source, options)
-    if not shipped and not Path(source).suffix:
+    if not shipped and not Path(source).suffix and "/" not in source:
         _name_known(source)
     return LabelProblem(
         load_labelled(
@@ -90,11 +96,7 @@ def open_problem(source: str, options: SourceOptions) -> Problem:
 
 
 def _text(source: str, options: SourceOptions) -> TextProblem:
-    for name in ("text", "label", "test"):
-        if getattr(options, name) is not None:
-            message = f"--{name} is for tables, and {shown(source)} is a plain text."
-            hint = "a .csv, .tsv, .jsonl or .parquet file, or leave the option out."
-            raise UsageError("E-OPTION", message, hint)
+    _only_for_tables(options, f"{shown(source)} is a plain text")
     running = load_running(
         source,
         tokens=options.tokens or "char",
@@ -107,9 +109,29 @@ def _text(source: str, options: SourceOptions) -> TextProblem:
 
 def _name_known(source: str) -> None:
     """Say what names there are, where a bare word is neither a file nor a name."""
-    if resolve(source).exists():
+    if _is_there(source):
         return
-    names = [*TASKS, *SHIPPED]
-    message = f"No file, task or shipped data set is called {shown(source)}."
-    hint = f"{closest(source, names)}a path, or one of {', '.join(names)}."
-    raise UsageError("E-NO-FILE", message, hint)
+    near = closest(source, [*TASKS, *SHIPPED])
+    message = f"No file, task or shipped data set is called {shown(source)}. {near}"
+    raise UsageError("E-NO-FILE", message.strip(), f"a path, or one of {_names()}")
+
+
+def _names() -> str:
+    return ", ".join([*TASKS, *SHIPPED])
+
+
+def _is_there(source: str) -> bool:
+    try:
+        return Path(source).exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
+def _only_for_tables(options: SourceOptions, why: str, more: tuple[str, ...] = ()) -> None:
+    """Refuse options that would have no effect on what is not a table."""
+    defaults = SourceOptions()
+    for name in (*TABLE_ONLY, *more):
+        if getattr(options, name) != getattr(defaults, name):
+            flag = "--sep" if name == "separator" else f"--{name.replace('_', '-')}"
+            message = f"{flag} has no effect here: {why}."
+            raise UsageError("E-OPTION", message, f"the same without {flag}")

@@ -18,7 +18,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -122,7 +122,10 @@ class Recall:
         return tokens, back
 
 
+@lru_cache  # every item asks, and to make them costs more than the rest of the item
 def _octaves(length: int) -> np.ndarray:
     """Upper thresholds, in 2**-32, of d = 1, 2, .. length - 2 under the log-uniform law."""
     shares = [math.log(d + 1) / math.log(length) for d in range(1, length - 1)]
-    return np.array([round(share * 2**32) for share in shares], dtype=np.uint64)
+    thresholds = np.array([round(share * 2**32) for share in shares], dtype=np.uint64)
+    thresholds.setflags(write=False)
+    return thresholds

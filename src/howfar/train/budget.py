@@ -19,6 +19,7 @@ UNITS = {
     "minute": ("seconds", 60.0),
     "min": ("seconds", 60.0),
 }
+MOST = 1e15
 SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*((?:[kKmMgG](?![a-zA-Z]))?)\s*([a-z]*)", re.ASCII)
 
@@ -36,10 +37,13 @@ class Budget:
         found = FORM.fullmatch(text.strip())
         name = (found[3] if found else "") or "token"
         unit = UNITS.get(name) or UNITS.get(name.removesuffix("s"))
+        hint = 'a positive amount such as "200k tokens", "500 steps" or "30 seconds"'
         if not found or unit is None or float(found[1]) <= 0:
-            hint = 'a positive amount such as "200k tokens", "500 steps" or "30 seconds".'
             raise UsageError("E-OPTION", f"The budget {shown(text)} is not understood.", hint)
-        return cls(float(found[1]) * SCALES[found[2].lower()] * unit[1], unit[0])
+        amount = float(found[1]) * SCALES[found[2].lower()] * unit[1]
+        if amount > MOST:
+            raise UsageError("E-OPTION", f"The budget {shown(text)} would never be spent.", hint)
+        return cls(amount, unit[0])
 
     def used(self, tokens: int, steps: int, seconds: float) -> float:
         """The share used so far: 0 at the start, 1 when it is spent."""

@@ -22,6 +22,7 @@ from howfar.core.protocols import Source
 from howfar.core.seeds import Seeds
 from howfar.train.budget import Budget
 from howfar.train.evaluate import evaluate, scored_logits
+from howfar.train.memory import kept_memory
 
 Progress = Callable[[float, float], None]  # share of the budget used, last loss in nats
 
@@ -42,7 +43,7 @@ class TrainOptions:
     clip: float = 1.0
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.98)
-    evaluations: int = 4
+    evaluations: int = 6
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -74,7 +75,7 @@ def fit(
     The model ends with its best weights on the validation part. Dropout draws from a stream of its
     own; the caller's random state is left as it was.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), kept_memory():
         torch.default_generator.manual_seed(Seeds(options.seed).integer("dropout"))
         return _Run(model.to(options.device), source, options).go(progress)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from howfar.core.errors import UsageError, closest, shown
+from howfar.data.source import check_local
 
 _HERE = Path(__file__).parent
 
@@ -52,10 +53,12 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
     A file of that name in the working folder goes first.
 
     Raises:
-        UsageError: E-NO-FILE for a bare name that is no file but nearly a data set's name.
+        UsageError: E-REMOTE for an address; E-NO-FILE for a bare name that is no file but nearly
+            a data set's name.
     """
-    path = Path(name_or_path)
     name = os.fspath(name_or_path)
+    check_local(name)  # before a Path makes one slash of the two in an address
+    path = Path(name_or_path)
     try:
         if path.is_file():
             return path
