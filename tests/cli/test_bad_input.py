@@ -219,6 +219,16 @@ def test_a_report_that_cannot_be_written_is_said_first(howfar, table, tmp_path, 
     assert files(tmp_path) == before
 
 
+def test_proving_that_a_folder_can_be_written_leaves_nothing(tmp_path, monkeypatch):
+    from howfar.cli.show import prepare
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    assert prepare("new/deep/er") == Path("new/deep/er")
+    assert prepare("there/below") == Path("there/below")
+    assert files(tmp_path) == ["there"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission(howfar, table, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o555)

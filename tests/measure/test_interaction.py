@@ -84,6 +84,16 @@ def test_float32_floor_is_recognised():
     assert 1e-14 < found.noise_floor < 1e-8
 
 
+def test_a_weak_interaction_is_seen_but_does_not_count():
+    """A tenth as strong is a hundredth of I(d), below eps: in no bootstrap sample does it count."""
+
+    def predict(tokens, lengths):
+        return product_at(3)(tokens, lengths) + 0.1 * product_at(10)(tokens, lengths)
+
+    found = measure(predict, lags=(1, 3, 5, 10, 20))
+    assert (found.value, found.low, found.high, found.furthest) == (3, 3, 3, 10)
+
+
 def test_default_grid_bisects_to_the_edge():
     def predict(tokens, lengths):
         x = embedding()[tokens]

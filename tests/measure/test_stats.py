@@ -67,8 +67,8 @@ def test_between_grid_points_a_fall_to_zero_is_linear():
 def test_grid_points_weigh_as_many_k_as_they_stand_for():
     np.testing.assert_array_equal(cells(range(7)), np.ones(7))
     np.testing.assert_array_equal(cells([0, 1, 4, 8]), [1, 2, 3.5, 2.5])
-    # Levelled over 1, 2 and 4 .. 20: (0.1 * 1 + 0 * 1.5 + 0.09 * ..) stays above 0.05.
-    ratio_K = np.array([1, 0.0, 0.0, 0.0, 0.09, 0.0])
+    # Levelled over the 40 tokens that k = 1, 2, 3 and 40 stand for: 19 * 0.12 / 40 = 0.057.
+    ratio_K = np.array([1, 0.0, 0.0, 0.0, 0.12, 0.0])
     assert crossing([0, 1, 2, 3, 40, 41], ratio_K, 0.05) == 41
     assert crossing([0, 1, 2, 3, 4, 5], ratio_K, 0.05) == 1
 

@@ -246,8 +246,7 @@ class Dropping(nn.Module):
 
 def test_a_module_is_measured_in_eval_mode_and_given_back_as_it_was():
     model, tokens = Dropping(0.5).train(), known.iid(64, 40)
-    model.drop.eval()
-    model.inner = nn.Dropout(0.3)
+    model.resting = nn.Dropout(0.3).eval()
     before = [m.training for m in model.modules()]
     found = measure(model, tokens)
     assert [m.training for m in model.modules()] == before
@@ -339,6 +338,25 @@ def test_a_dead_model_among_several_has_no_reach_of_its_own():
 
     found = measure([known.delay(3), dead], known.iid(64, 20))
     assert found.per_model == (4, None)
+
+
+def test_effects_no_larger_than_rounding_are_no_influence():
+    for scale, there in ((1e-15, False), (1e-12, True)):
+        found = measure(lambda x, n, s=scale: s * known.delay(7)(x, n) + 1, known.iid(64, 20))
+        assert found.matrix.max() > 0
+        assert (found.value == 8) == there
+        assert any("no influence" in said for said in found.warnings) != there
+
+
+def test_labels_follow_each_of_several_cuts():
+    """A copy is as good behind every cut: 2 cuts give the benefit of 1, nothing beyond the lag."""
+    tokens = known.symbols(400, 60, 8)
+    labels = torch.roll(tokens, LAG, dims=1)
+    for cuts in (1, 2, 3):
+        options = SwapOptions(design="fast", cuts=cuts)
+        found = swap_reach(copy_logits, tokens, labels=labels, options=options)
+        assert found.benefit.mean[0] == pytest.approx(3 * 7 / 8, rel=0.06)
+        assert found.useful == LAG + 1
 
 
 def test_labels_must_be_classes_of_the_output():

@@ -196,6 +196,20 @@ def test_swap_reach_is_its_twin(design, name, num, length, equal, dtype):
     assert found.detectable_censored == (detectable > last)
 
 
+def test_wide_intervals_are_their_twin():
+    """A slow decay, where the ends of the interval are order statistics far apart."""
+    tokens, kept = known.iid(30, 40), list(range(41))
+    lengths, predict = torch.full((30,), 40), known.decay(0.93)
+    for seed in range(6):
+        options = SwapOptions(resamples=30, grid=tuple(range(40)), seed=seed)
+        found = swap_reach(predict, tokens, options=options)
+        donor = probe.donors(30, 1, Seeds(seed).numpy("swap donors"))[0]
+        effects = paired_twin("linear", predict, tokens, lengths, donor, kept)
+        bootstrap = Bootstrap((1, 30), 30, Seeds(seed).numpy("swap bootstrap"))
+        drawn = [np.repeat(np.arange(30), times) for times in bootstrap.sequences_RN]
+        assert (found.low, found.high) == interval_twin(effects, kept, drawn, 39)
+
+
 @pytest.mark.parametrize("design", ["paired", "fast"])
 @pytest.mark.parametrize("name", ["rnn", "attention"])
 def test_benefit_and_useful_are_their_twin(design, name):

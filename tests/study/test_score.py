@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from howfar.core.seeds import Seeds
 from howfar.study.score import accuracy_score, bits_score
 
 
@@ -114,3 +115,21 @@ def test_a_table_without_cells_is_refused(shape):
 def test_wrong_weights_are_refused(weights):
     with pytest.raises(ValueError, match="weight"):
         bits_score(np.ones((1, 2)), np.array(weights), "bits", seed=0)
+
+
+def test_the_interval_is_that_of_the_seeds_and_items_drawn():
+    """A slow twin: repeat every drawn seed and item, average, take the middle."""
+    bits_SW = np.random.default_rng(5).random((3, 7))
+    weights = np.array([1, 2, 3, 4, 5, 6, 7])
+    score = bits_score(bits_SW * math.log(2), weights, "bits", seed=9, resamples=200)
+    rng = Seeds(9).numpy("bootstrap")
+    seeds_RS = rng.multinomial(3, np.full(3, 1 / 3), 200)
+    items_RN = rng.multinomial(7, np.full(7, 1 / 7), 200)
+    means = []
+    for seeds, items in zip(seeds_RS, items_RN, strict=True):
+        drawn = [(s, i) for s in np.repeat(range(3), seeds) for i in np.repeat(range(7), items)]
+        total = math.fsum(bits_SW[s, i] * weights[i] for s, i in drawn)
+        means.append(total / sum(int(weights[i]) for _, i in drawn))
+    low, high = np.quantile(means, (0.025, 0.975))
+    assert (score.low, score.high) == pytest.approx((low, high), abs=1e-12)
+    assert score.value == pytest.approx((bits_SW @ weights).mean() / 28)

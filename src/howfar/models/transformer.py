@@ -45,7 +45,7 @@ def rotate(x_BHLD: Tensor, first: int = 0) -> Tensor:
     cos_LD = angle_LP.cos().repeat(1, 2).to(x_BHLD.dtype)
     sin_LP = angle_LP.sin().to(x_BHLD.dtype)
     signed_LD = torch.cat([-sin_LP, sin_LP], dim=-1)
-    return x_BHLD * cos_LD + x_BHLD.roll(size // 2, dims=-1) * signed_LD
+    return torch.addcmul(x_BHLD * cos_LD, x_BHLD.roll(size // 2, dims=-1), signed_LD)
 
 
 class Attention(nn.Module):
