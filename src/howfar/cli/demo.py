@@ -16,12 +16,13 @@ PARTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
     (
         "tinyshakespeare",
         {"length": 128},
-        {"budget": "250k tokens", "rates": (3e-3, 1e-2)},
+        {"budget": "250k tokens", "rates": (3e-3, 1e-2), "grid_share": 0.25},
     ),
     (
         "movie_reviews",
         {"length": 256},
-        {"budget": "250k tokens", "rates": (1e-3, 3e-3), "cost_lengths": (), "sequences": 64},
+        {"budget": "250k tokens", "rates": (1e-3, 3e-3), "grid_share": 0.25}
+        | {"cost_lengths": (), "sequences": 64},
     ),
 )
 
@@ -53,7 +54,6 @@ def demo_command(
     folder = prepare("howfar-demo" if out is None else out)
     shared = {
         "batch": 16,
-        "grid_share": 0.25,
         "cost_seconds": 0.15,
         "seed": seed,
         "threads": threads,

@@ -17,6 +17,7 @@ from howfar.study.provenance import provenance
 from howfar.study.rows import File, family_row
 from howfar.train import Trained
 
+SAME_NATS = 0.01  # validation losses this close are not told apart
 Listener = Callable[[Event], None]
 MISSING = {"look": "reach was not measured", "price": "cost was not measured"}
 
@@ -118,7 +119,8 @@ class _Desk:
             reasons = list(dict.fromkeys(end.reason for end in ends.values() if end.reason))
             file.failures.append(f"no learning rate worked: {'; '.join(reasons)}")
             return
-        best = min(finite, key=lambda r: finite[r])
+        # Of rates that do equally well the smallest: it is the least likely to fail another seed.
+        best = min(r for r in finite if finite[r] <= min(finite.values()) + SAME_NATS)
         if self.options.grid_share == 1:
             # The run that won the grid is this seed's run: same rate, seed and budget.
             file.results[self.options.seed] = file.rates[best]
