@@ -7,22 +7,20 @@ import click
 from howfar.cli.options import run_options
 
 # Small budgets that fit a laptop; within a part, every family gets the same.
-PARTS: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (
-    (
-        "recall",
-        {"length": 64},  # a little longer than the TCN can see, so that its edge shows
-        {"budget": "400k tokens", "rates": (3e-3, 1e-2), "cost_lengths": ()},
-    ),
-    (
-        "tinyshakespeare",
-        {"length": 128},
-        {"budget": "250k tokens", "rates": (3e-3, 1e-2), "grid_share": 0.25},
-    ),
+PARTS: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    # A little longer than the TCN can see, so that its edge shows.
+    ("recall", 64, {"budget": "400k tokens", "rates": (3e-3, 1e-2), "cost_lengths": ()}),
+    ("tinyshakespeare", 128, {"budget": "250k tokens", "rates": (3e-3, 1e-2), "grid_share": 0.25}),
     (
         "movie_reviews",
-        {"length": 256},
-        {"budget": "250k tokens", "rates": (1e-3, 3e-3), "grid_share": 0.25}
-        | {"cost_lengths": (), "sequences": 64},
+        256,
+        {
+            "budget": "250k tokens",
+            "rates": (1e-3, 3e-3),
+            "grid_share": 0.25,
+            "cost_lengths": (),
+            "sequences": 64,
+        },
     ),
 )
 
@@ -61,10 +59,10 @@ def demo_command(
         "workers": workers or usable_cores(),
     }
     done = []
-    for source, reading, settings in PARTS:
+    for source, length, settings in PARTS:
         budget = Budget.parse(settings["budget"])
         options = CompareOptions(**{**settings, **shared, "budget": budget})
-        problem = open_problem(source, SourceOptions(**reading, seed=seed))
+        problem = open_problem(source, SourceOptions(length=length, seed=seed))
         with Watch(f"{source}: {', '.join(options.families)}") as watch:
             found = compare(problem, options, listen=watch, command=command_line())
         done.append(found)
