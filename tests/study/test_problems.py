@@ -14,8 +14,8 @@ from howfar.data.labelled import load_labelled
 from howfar.data.running import load_running
 from howfar.data.split import normalised
 from howfar.models import build
-from howfar.study import problems
 from howfar.study.problems import LabelProblem, TaskProblem, TextProblem
+from howfar.study.problems import labels as label_problem
 from howfar.tasks.recall import Recall
 from howfar.train import Answers, evaluate
 
@@ -207,14 +207,14 @@ def test_every_test_row_is_scored_once_by_networks_and_baselines(labels, monkeyp
     want = [(tuple(i.tolist()), int(k)) for i, k in zip(test.ids, test.labels, strict=True)]
     assert sorted(met) == sorted(want)
     given = {}
-    plain = problems.tfidf
+    plain = label_problem.tfidf
 
     def spy(train_texts, train_labels, test_texts):
         given.update(train=train_texts, labels=train_labels, test=test_texts)
         given["guess"] = plain(train_texts, train_labels, test_texts)
         return given["guess"]
 
-    monkeypatch.setattr(problems, "tfidf", spy)
+    monkeypatch.setattr(label_problem, "tfidf", spy)
     majority, words = labels.baselines(seed=0)
     made = labels.labelled
     assert (given["train"], given["test"]) == (made.train.texts, made.test.texts)
