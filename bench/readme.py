@@ -1,6 +1,6 @@
 """Put a run's own output and figure into the README.
 
-    howfar compare recall --length 64 --out run
+    howfar compare recall --length 64 --batch 16 --budget '400k tokens' --out run
     python bench/readme.py run
 
 The table between the markers of README.md is then what the program prints for that record;
