@@ -66,9 +66,9 @@ def trained(name, source, steps, rate, **settings):
 @pytest.fixture(
     scope="module",
     params=[
-        ("gru", 450, 1e-2, {"width": 64, "depth": 1}),
-        ("tcn", 300, 3e-3, {"width": 32, "depth": 2, "kernel": 3}),
-        ("transformer", 400, 3e-3, {"width": 64, "depth": 1}),
+        ("gru", 800, 1e-2, {"width": 64, "depth": 1}),
+        ("tcn", 400, 3e-3, {"width": 32, "depth": 2, "kernel": 3}),
+        ("transformer", 500, 3e-3, {"width": 64, "depth": 1}),
     ],
     ids=["gru", "tcn", "transformer"],
 )

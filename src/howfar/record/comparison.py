@@ -71,6 +71,7 @@ class Reach:
     high: int | None = None
     censored: bool = False
     card: Card | None = None
+    # One entry a seed, in the order of the row's `seeds`; None: no influence, or beyond the window.
     per_seed: tuple[int | None, ...] = ()
     curve: Curve | None = None
     benefit: Curve | None = None  # extra loss in nats per target when only `x` tokens are kept
