@@ -104,7 +104,7 @@ def test_every_form_of_one_answer_gives_the_same_number(length):
     for form in forms:
         found = measure(form, tokens)
         assert found.value == want.value
-        np.testing.assert_allclose(found.matrix, want.matrix, rtol=1e-6, atol=1e-14)
+        np.testing.assert_allclose(found.curve.matrix, want.curve.matrix, rtol=1e-6, atol=1e-14)
         assert found.noise_floor < 1e-8
 
 
@@ -119,7 +119,7 @@ def test_as_many_classes_as_tokens_are_classes_still():
     with pytest.raises(UsageError, match="one a sequence"):
         measure(at_last, tokens, design="fast")
     real = known.iid(64, 8)
-    assert measure(lambda x, n: x.cumsum(1), real).matrix.shape[:2] == (1, 64)
+    assert measure(lambda x, n: x.cumsum(1), real).curve.matrix.shape[:2] == (1, 64)
     one = interaction_reach(at_last, tokens)
     two = interaction_reach(lambda t, n: at_last(t, n)[:, None], tokens)
     assert one.curve == two.curve
@@ -170,7 +170,7 @@ def test_an_output_cut_at_the_longest_row_is_read_at_the_targets():
     cut = swap_reach(
         lambda t, n: copy_logits(t, n)[:, : int(n.max())], tokens, lengths=lengths, options=options
     )
-    np.testing.assert_array_equal(cut.matrix, whole.matrix)
+    np.testing.assert_array_equal(cut.curve.matrix, whole.curve.matrix)
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8, torch.int64])
@@ -343,7 +343,7 @@ def test_a_dead_model_among_several_has_no_reach_of_its_own():
 def test_effects_no_larger_than_rounding_are_no_influence():
     for scale, there in ((1e-15, False), (1e-12, True)):
         found = measure(lambda x, n, s=scale: s * known.delay(7)(x, n) + 1, known.iid(64, 20))
-        assert found.matrix.max() > 0
+        assert found.curve.matrix.max() > 0
         assert (found.value == 8) == there
         assert any("no influence" in said for said in found.warnings) != there
 
@@ -471,7 +471,8 @@ def test_vocabulary_may_be_renamed():
         return copy_logits(order.argsort()[t], n)[..., order.argsort()[order]]
 
     found = measure(renamed, order[tokens])
-    np.testing.assert_allclose(found.matrix, measure(copy_logits, tokens).matrix, atol=1e-15)
+    other = measure(copy_logits, tokens)
+    np.testing.assert_allclose(found.curve.matrix, other.curve.matrix, atol=1e-15)
 
 
 def test_an_independent_row_in_the_call_changes_nothing():

@@ -160,7 +160,7 @@ def test_g12_copy_language_model_in_bits(design):
     found = measure(known.copy_language_model(20, 8), known.symbols(4000, 64, 8), design=design)
     assert found.value == 21
     # Replaced wholly, the donor's symbol differs 7 times in 8: C(0) = 7/8 JS(...) = .7258 bits.
-    assert found.matrix[..., 0].mean() == pytest.approx(0.7258, abs=0.015)
+    assert found.curve.matrix[..., 0].mean() == pytest.approx(0.7258, abs=0.015)
 
 
 @pytest.mark.parametrize("design", DESIGNS)
@@ -180,7 +180,7 @@ def test_g15_constant_is_no_influence(design):
 def test_equal_donor_changes_nothing():
     row = known.iid(1, 64)
     found = measure(known.decay(0.9), row.expand(64, 64).contiguous())
-    assert found.matrix.max() == 0
+    assert found.curve.matrix.max() == 0
     assert found.value is None
 
 
@@ -203,7 +203,7 @@ def test_batches_do_not_matter():
     tokens = known.iid(100, 64)
     one = measure(known.decay(0.9), tokens, batch=100)
     two = measure(known.decay(0.9), tokens, batch=7)
-    np.testing.assert_allclose(one.matrix, two.matrix, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(one.curve.matrix, two.curve.matrix, rtol=1e-9, atol=1e-15)
 
 
 def test_padding_is_never_swapped_and_targets_are_last():

@@ -106,7 +106,7 @@ def test_the_numeric_support_of_a_trained_convolution_is_within_what_it_declares
         pytest.skip("the others declare no bound")
     found = swap_reach(lambda t, n: model(t, n), Copying().rows("reach", 96))
     assert LAG + 1 <= found.structural <= 13
-    assert found.matrix[..., np.array(found.curve.kept) >= 13].max() == 0
+    assert found.curve.matrix[..., np.array(found.curve.kept) >= 13].max() == 0
 
 
 def test_a_trained_parity_of_two_symbols_interacts_at_their_lag_alone():

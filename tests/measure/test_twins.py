@@ -160,7 +160,7 @@ def test_swap_reach_is_its_twin(design, name, num, length, equal, dtype):
         kept = list(range(last + 1))
         effects = fast_twin(name, predict, tokens, lengths, donor, cut, kept)
     table = np.array([effects[k] for k in kept]).T
-    np.testing.assert_allclose(found.matrix[0], table, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(found.curve.matrix[0], table, rtol=1e-10, atol=1e-14)
     assert found.window == last
     whole = math.fsum(effects[0])
     ratios = [math.fsum(effects[k]) / whole for k in kept]
@@ -257,7 +257,7 @@ def test_several_models_and_donors_are_averaged_before_the_ratio():
         every = [paired_twin("linear", model, tokens, lengths, way, range(13)) for way in ways]
         for k in range(13):
             row = np.mean([each[k] for each in every], axis=0)
-            np.testing.assert_allclose(found.matrix[s, :, k], row, atol=1e-12)
+            np.testing.assert_allclose(found.curve.matrix[s, :, k], row, atol=1e-12)
             sums[k] += row.sum()
     np.testing.assert_allclose(found.curve.mean, [sums[k] / sums[0] for k in range(13)], atol=1e-12)
     assert found.per_model == (3, 6)
@@ -272,7 +272,7 @@ def test_several_cuts_are_averaged():
     cuts, last = (10, 20, 30), 10
     twins = [fast_twin("linear", linear, tokens, lengths, donor, c, range(last + 1)) for c in cuts]
     table = np.mean([[t[k] for k in range(last + 1)] for t in twins], axis=0).T
-    np.testing.assert_allclose(found.matrix[0], table, rtol=1e-10)
+    np.testing.assert_allclose(found.curve.matrix[0], table, rtol=1e-10)
     assert found.window == last
 
 

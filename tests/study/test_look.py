@@ -75,7 +75,10 @@ def test_asking_at_the_target_alone_changes_nothing(name, causal):
     whole = swap_reach(model, tokens, lengths=lengths, options=OPTIONS)
     alone = swap_reach(AtTarget(model), tokens, lengths=lengths, options=OPTIONS)
     torch.testing.assert_close(
-        torch.from_numpy(alone.matrix), torch.from_numpy(whole.matrix), rtol=1e-4, atol=1e-12
+        torch.from_numpy(alone.curve.matrix),
+        torch.from_numpy(whole.curve.matrix),
+        rtol=1e-4,
+        atol=1e-12,
     )
     assert alone.structural == whole.structural
     assert replace(alone.curve, mean=(), low=(), high=()) == replace(

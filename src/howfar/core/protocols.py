@@ -31,6 +31,18 @@ class Reaching(Protocol):
         ...
 
 
+@runtime_checkable
+class Streaming(Protocol):
+    """A causal model that can stop and go on: chunk by chunk equals all at once."""
+
+    def chunk(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The next tokens (B, C) or (B, C, D) of every row -> outputs (B, C, V) and the state.
+
+        state: what the last chunk returned, never changed in place; None: the start.
+        """
+        ...
+
+
 class Mixer(Protocol):
     """The part of a block that moves information between positions: (B, L, D) -> (B, L, D)."""
 

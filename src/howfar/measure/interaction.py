@@ -26,8 +26,8 @@ from howfar.core.errors import DataError, UsageError
 from howfar.core.protocols import Predict
 from howfar.core.seeds import Seeds
 from howfar.measure import probe
+from howfar.measure.curve import Curve
 from howfar.measure.stats import MIN_SEQUENCES, Bootstrap, interval, log_grid
-from howfar.record.comparison import Curve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,16 +242,26 @@ class _Pairs:
             window=int(lags[-1]),
             curve=Curve(
                 axis="lag",
+                unit="share of a single swap's effect",
                 x=tuple(lags),
                 mean=tuple(float(x) for x in point_K),
                 low=tuple(float(x) for x in low_K),
                 high=tuple(float(x) for x in high_K),
+                matrix=np.stack([self._squared(lag) for lag in lags], axis=-1),
+                matrix_unit="squared second difference",
+                noise_floor=float(self.ratio_floor),
+                design="pairs",
+                passes=self.passes,
             ),
             noise_floor=float(self.ratio_floor),
             num_sequences=num,
             passes=self.passes,
             warnings=tuple(said),
         )
+
+    def _squared(self, lag: int) -> np.ndarray:
+        """(S, N) squared second differences; NaN for rows too short for the lag."""
+        return np.where(self.fits[lag], self.joint[lag], np.nan)
 
     def _limits(self, lags: Sequence[int], means_RK: np.ndarray, value: int) -> tuple[int, int]:
         """Percentiles of each bootstrap sample's own furthest lag above its threshold."""

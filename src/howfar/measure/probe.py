@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from howfar.core.errors import DataError, UsageError
 from howfar.core.protocols import Predict
+from howfar.measure.watch import quiet
 
 DIVERGENCES = ("auto", "js", "kl", "l2")
 
@@ -80,7 +81,7 @@ def ask(predict: Predict, seqs: Sequences) -> Asked:
     longest = seqs.lengths.argsort(descending=True, stable=True)[:2]
     tokens, lengths = seqs.tokens[longest], seqs.lengths[longest]
     width = tokens.shape[1]
-    with torch.no_grad(), _evaluating(predict):
+    with torch.no_grad(), quiet(predict):
         output: object = predict(tokens, lengths)  # a stranger's model may return anything
         shape = tuple(getattr(output, "shape", ()))
         if not isinstance(output, Tensor) or len(shape) not in (2, 3) or shape[0] != len(tokens):
@@ -207,7 +208,7 @@ def where_tokens(mask_NL: Tensor, given: Tensor, tokens: Tensor) -> Tensor:
 
 def _outputs(asked: Asked, seqs: Sequences, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Each batch's output with its tokens and targets."""
-    with torch.no_grad(), _evaluating(asked.predict):
+    with torch.no_grad(), quiet(asked.predict):
         for start in range(0, len(seqs.tokens), batch):
             part = slice(start, start + batch)
             tokens, lengths = seqs.tokens[part], seqs.lengths[part]
@@ -253,19 +254,3 @@ def _check(answer: Tensor) -> None:
         row = int(wrong.flatten(1).any(1).nonzero()[0])
         message = f"The model's output at row {row} is not a number, or infinite."
         raise DataError("E-OUTPUT", message, "check the model for overflow; nothing was measured.")
-
-
-class _evaluating:  # noqa: N801 - reads as a word: with _evaluating(model)
-    """Put a module into eval mode for a while; other callables are left alone."""
-
-    def __init__(self, predict: object) -> None:
-        modules = predict.modules() if isinstance(predict, nn.Module) else ()
-        self.training = [module for module in modules if module.training]
-
-    def __enter__(self) -> None:
-        for module in self.training:
-            module.training = False
-
-    def __exit__(self, *_: object) -> None:
-        for module in self.training:
-            module.training = True

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from howfar.core.seeds import Seeds
-from howfar.measure.effects import Fast, Paired, SwapOptions
 from howfar.measure.stats import Bootstrap, crossing, interval
+from howfar.measure.swap.fast import Fast
+from howfar.measure.swap.options import SwapOptions
+from howfar.measure.swap.paired import Paired
 
 Effects = Paired | Fast
 

@@ -27,7 +27,9 @@ from torch import Tensor
 from howfar.core.errors import DataError, UsageError
 from howfar.core.protocols import Predict, Reaching
 from howfar.measure import probe
-from howfar.measure.doubt import (
+from howfar.measure.curve import Curve
+from howfar.measure.stats import MIN_SEQUENCES, crossing, interval
+from howfar.measure.swap.doubt import (
     Doubt,
     Effects,
     fill_interval,
@@ -37,9 +39,9 @@ from howfar.measure.doubt import (
     sharpen,
     within,
 )
-from howfar.measure.effects import Fast, Paired, SwapOptions
-from howfar.measure.stats import MIN_SEQUENCES, crossing, interval
-from howfar.record.comparison import Curve
+from howfar.measure.swap.fast import Fast
+from howfar.measure.swap.options import SwapOptions
+from howfar.measure.swap.paired import Paired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,6 @@ class SwapReach:
     noise floor. structural: declared, or the numeric support. useful: beyond it the loss is not
     worse than with all tokens by more than the tolerance (None: no labels). Either is None where
     it is censored, and for few sequences. noise_floor: as a share of the effect at k = 0.
-    matrix: divergence of each model and sequence at each k, (S, N, K).
     """
 
     value: int | None
@@ -75,7 +76,6 @@ class SwapReach:
     design: str
     passes: int
     warnings: tuple[str, ...]
-    matrix: np.ndarray
 
 
 def swap_reach(
@@ -163,7 +163,6 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
             *_broken_promise(structural, detectable),
             *_rise(effects, doubt, options, value),
         ),
-        matrix=np.stack([effects.moved[k] for k in sorted(effects.moved)], axis=-1),
     )
 
 
@@ -192,10 +191,16 @@ def _curve(effects: Effects, doubt: Doubt, options: SwapOptions, *, influence: b
     bounds = [interval(doubt.ratios(k), options.ci) for k in kept]
     return Curve(
         axis="kept tokens",
+        unit="share of the effect",
         x=kept,
         mean=tuple(doubt.ratio(k) for k in kept),
         low=tuple(float(low) for low, _ in bounds),
         high=tuple(float(high) for _, high in bounds),
+        matrix=np.stack([effects.moved[k] for k in sorted(effects.moved)], axis=-1),
+        matrix_unit={"js": "bits", "kl": "nats"}.get(effects.kind, "squared distance"),
+        noise_floor=doubt.floor,
+        design=options.design,
+        passes=effects.passes,
     )
 
 
@@ -204,10 +209,14 @@ def _benefit_curve(effects: Effects, doubt: Doubt, options: SwapOptions) -> Curv
     bounds = [interval(doubt.bootstrap.means(effects.worse[k]), options.ci) for k in kept]
     return Curve(
         axis="kept tokens",
+        unit="nats",
         x=kept,
         mean=tuple(float(effects.worse[k].mean()) for k in kept),
         low=tuple(float(low) for low, _ in bounds),
         high=tuple(float(high) for _, high in bounds),
+        matrix=np.stack([effects.worse[k] for k in kept], axis=-1),
+        design=options.design,
+        passes=effects.passes,
     )
 
 
