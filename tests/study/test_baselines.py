@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from howfar.core.errors import DataError
-from howfar.study.baselines import NGram, best_ngram, majority, tfidf
+from howfar.measure.demand.ngram import NGram, best_ngram
+from howfar.study.baselines import majority, tfidf
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 HOTELS = SHARED / "chnsenticorp_hotel" / "ChnSentiCorp_htl_all.csv"

@@ -147,7 +147,7 @@ def compare_command(
     from howfar.study.sources import SourceOptions, open_problem
 
     settings = comparison_settings(workers, options)
-    reading = {name: options[name] for name in SourceOptions.__dataclass_fields__}
+    reading = {n: options[n] for n in SourceOptions.__dataclass_fields__ if n in options}
     problem = open_problem(source, SourceOptions(**reading))
     settings = resolved(settings, problem)
     designs(problem, settings)  # whatever cannot be built is said before a folder is made

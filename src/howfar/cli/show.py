@@ -14,6 +14,7 @@ from howfar.record.comparison import Comparison
 
 WORDS = {
     "baselines": "baselines",
+    "demand": "measuring how far the data reaches",
     "rate": "trying rate {1} for {0}",
     "train": "training {0}, seed {1}",
     "look": "measuring how far {0} looks",

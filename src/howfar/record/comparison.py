@@ -168,6 +168,25 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """One answer to how far back the data itself reaches, whatever the model.
+
+    `value` None and `censored` False: no dependence was found. None and `censored` True: more than
+    `window`, the furthest that was looked at (or as far as it can be told from there).
+    """
+
+    name: str  # "mutual information", "counting and copying", "TF-IDF, last tokens", ...
+    says: str  # what the number means, in a few words
+    unit: str  # of the curve
+    window: int
+    value: int | None = None
+    censored: bool = False
+    curve: Curve | None = None
+    floor: tuple[float, ...] = ()  # what shuffled data shows, at each x of the curve
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
     """What was read, what was left out, and what was cut."""
 
@@ -198,6 +217,7 @@ class Comparison:
     data: Data
     rows: tuple[Row, ...]
     baselines: tuple[Baseline, ...] = ()
+    demand: tuple[Need, ...] = ()
     advice: str = ""
     report: str | None = None  # where the page was written
     warnings: tuple[str, ...] = ()
@@ -206,4 +226,16 @@ class Comparison:
     command: str | None = None
     interrupted: bool = False
     seconds: float = 0.0  # of the whole comparison
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What `demand` measured: how far back the data reaches, whatever the model."""
+
+    data: Data
+    needs: tuple[Need, ...]
+    report: str | None = None  # where the figures were written
+    command: str | None = None
+    seconds: float = 0.0
     schema: int = SCHEMA

@@ -181,9 +181,17 @@ def edges(
 
 
 def dots(
-    points: Sequence[Point], styles: Mapping[str, Look], heading: Heading, title: str
+    points: Sequence[Point],
+    styles: Mapping[str, Look],
+    heading: Heading,
+    title: str,
+    *,
+    log: bool = False,
 ) -> alt.LayerChart:
-    """One line a name: a dot with its interval; names without a look are baselines."""
+    """One line a name: a dot with its interval; names without a look are not families.
+
+    A point marked as last is censored: an arrow head instead of a dot. `log`: powers of two.
+    """
     names = list(dict.fromkeys(p.family for p in points))
     place = alt.Y(
         "family:N",
@@ -192,18 +200,27 @@ def dots(
         axis=alt.Axis(title=None, labelLimit=130),
     )
     scale = alt.Scale(zero=False, nice=False, padding=14)
+    axis = alt.Axis(title=title)
+    if log:
+        ends = [v for p in points for v in (p.low, p.high, p.y) if v is not None]
+        least, most = math.floor(math.log2(min(ends))), math.ceil(math.log2(max(ends)))
+        ticks = [2.0**p for p in range(least, most + 1)]
+        scale = alt.Scale(type="log", domain=[ticks[0] / 1.2, ticks[-1] * 1.2], nice=False)
+        thin = ticks[:: 1 + len(ticks) // 10]
+        axis = alt.Axis(title=title, values=thin, labelExpr="format(datum.value, ',~g')")
     parts: list[alt.Chart] = []
     for name in names:
         look = styles.get(name)
         data = alt.InlineData(values=[_values(p) for p in points if p.family == name])
         colour = look.colour if look else _GREY
         base = alt.Chart(data).encode(y=place)
-        value = alt.X("y:Q", scale=scale, axis=alt.Axis(title=title))
+        value = alt.X("y:Q", scale=scale, axis=axis)
+        beyond = any(p.last for p in points if p.family == name)
         if all(p.low is not None and p.high is not None for p in points if p.family == name):
             span = base.mark_rule(color=colour, strokeWidth=2)
             parts.append(span.encode(x=alt.X("low:Q", scale=scale), x2="high:Q"))
         mark = base.mark_point(
-            shape=look.shape if look else "square",
+            shape="triangle-right" if beyond else look.shape if look else "square",
             filled=look is not None,
             color=colour,
             size=70,

@@ -6,7 +6,7 @@ Idea     one table a figure, the x-axis down, one column a family; an absent val
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from howfar.record.comparison import Comparison, CostPoint, Curve, Row, Score
+from howfar.record.comparison import Comparison, CostPoint, Curve, Need, Row, Score
 from howfar.report import words
 from howfar.report.grid import Column, Grid, Line
 
@@ -17,6 +17,7 @@ def figure_numbers(comparison: Comparison) -> dict[str, Grid]:
     """The table behind every figure, by the figure's name; empty ones are left out."""
     grids = {
         "scores": _scores(comparison),
+        "demand": demand_grid(comparison.demand),
         "reach": _curves(comparison, "swap", "kept tokens", lambda row: _main(row)),
         "benefit": _curves(comparison, "swap", "kept tokens", lambda row: _benefit(row)),
         "interaction": _curves(comparison, "interaction", "lag", lambda row: _main(row)),
@@ -38,6 +39,16 @@ def baseline_grid(comparison: Comparison) -> Grid | None:
     cells = [(b.name, _named(b.score), b.note or "") for b in comparison.baselines]
     lines = tuple(Line(cell[:noted]) for cell in cells)
     return Grid("Baselines", columns[:noted], lines)
+
+
+def demand_grid(needs: Sequence[Need]) -> Grid | None:
+    """How far the data itself reaches, by each way of asking."""
+    if not needs:
+        return None
+    heads = ("asked by", "tokens", "meaning")
+    columns = tuple(Column(h, h, numeric=h == "tokens") for h in heads)
+    lines = tuple(Line((need.name, words.need_text(need), need.says)) for need in needs)
+    return Grid("How far the data reaches", columns, lines)
 
 
 def reach_grid(comparison: Comparison) -> Grid | None:

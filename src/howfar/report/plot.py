@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import altair as alt
 
-from howfar.record.comparison import Comparison, Curve, Row
+from howfar.record.comparison import Comparison, Curve, Need, Row
 from howfar.report import layers, words
 from howfar.report.layers import Axis, Point
 from howfar.report.style import Look, looks
@@ -29,8 +29,8 @@ def figures(comparison: Comparison, drawn: Looks | None = None) -> dict[str, Cha
         drawn: the look of each family, where several comparisons share a page.
 
     Returns:
-        Charts by name, in reading order: scores, reach, benefit, interaction, distance, time,
-        memory, learning. A figure without data is left out.
+        Charts by name, in reading order: scores, demand, reach, benefit, interaction, distance,
+        time, memory, learning. A figure without data is left out.
     """
     clean = words.shown(comparison)
     styles = looks(row.family for row in clean.rows) if drawn is None else drawn
@@ -87,6 +87,69 @@ def reach_chart(comparison: Comparison, styles: Looks) -> Chart | None:
     parts += layers.level(floor, "noise floor", points, y) if floor > 0 else []
     parts += layers.edges(_structural(rows), styles, points)
     return layers.figure(parts, heading)
+
+
+def demand_chart(comparison: Comparison, styles: Looks) -> Chart | None:
+    """How far each family looks and how far the data reaches, on one axis."""
+    points = [_reached(row) for row in comparison.rows if row.reach is not None]
+    points += [_needed(need) for need in comparison.demand]
+    drawn = [point for point in points if point is not None]
+    if not comparison.demand or not drawn:
+        return None
+    heading = layers.Heading(
+        "How far they look, and how far the data reaches",
+        "hollow: the data itself; an arrow head: at least this far",
+        "Reach of each family with its interval, and what the data offers, in tokens on a log "
+        "axis.",
+    )
+    return layers.dots(drawn, styles, heading, "tokens", log=True)
+
+
+def _reached(row: Row) -> Point | None:
+    reach = row.reach
+    if reach is None:
+        return None
+    if reach.censored and reach.value is None:
+        return Point(row.family, float(reach.window), 0.0, last=True)
+    if not reach.value:
+        return None
+    high = reach.high if reach.high is not None else reach.window
+    low = reach.low if reach.low is not None else reach.value
+    return Point(row.family, float(reach.value), 0.0, max(1, low), high)
+
+
+def _needed(need: Need) -> Point | None:
+    if need.censored:
+        return Point(need.name, float(max(1, need.window)), 0.0, last=True)
+    return Point(need.name, float(need.value), 0.0) if need.value else None
+
+
+def need_charts(needs: Iterable[Need]) -> dict[str, Chart]:
+    """One figure a measure of demand, by its name."""
+    charts = {}
+    for need in needs:
+        if need.curve is None:
+            continue
+        log = bool(need.floor)
+        points = _one_curve(need.name, need.curve, log=log)
+        if not points:
+            continue
+        title = need.name[:1].upper() + need.name[1:]
+        heading = layers.Heading(
+            title,
+            "of the data itself; shaded: 95 % interval",
+            f"{need.unit} against {need.curve.axis}: {need.says}.",
+        )
+        axis = layers.log2_axis(need.curve.axis, points)
+        if log:
+            y = layers.log10_axis(need.unit, points, max(need.floor))
+        else:
+            y = Axis(need.unit, alt.Scale(zero=False))
+        parts = layers.curves(points, looks([need.name]), axis, y)
+        if log and max(need.floor) > 0:
+            parts += layers.level(max(need.floor), "shuffled", points, y)
+        charts[need.name] = layers.figure(parts, heading)
+    return charts
 
 
 def benefit_chart(comparison: Comparison, styles: Looks) -> Chart | None:
@@ -204,6 +267,7 @@ def learning_chart(comparison: Comparison, styles: Looks) -> Chart | None:
 
 FIGURES: dict[str, Callable[[Comparison, Looks], Chart | None]] = {
     "scores": score_chart,
+    "demand": demand_chart,
     "reach": reach_chart,
     "benefit": benefit_chart,
     "interaction": interaction_chart,

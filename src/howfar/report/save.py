@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from howfar.record import codec
-from howfar.record.comparison import SCHEMA, Comparison
-from howfar.report import draw, page, plot
+from howfar.record.comparison import SCHEMA, Comparison, Demand
+from howfar.report import draw, page, plot, words
 
-PAGE, RECORDS, FIGURES = "report.html", "records.json", "figures"
+PAGE, RECORDS, FIGURES, DEMAND = "report.html", "records.json", "figures", "demand.json"
 
 
 def write_report(
@@ -54,6 +54,23 @@ def _drop_stale(folder: Path, fresh: set[str]) -> None:
         ours = path.suffix in (".svg", ".png") and path.stem.rpartition("-")[2] in plot.FIGURES
         if ours and f"{FIGURES}/{path.name}" not in fresh:
             path.unlink()
+
+
+def save_demand(demand: Demand, folder: str | Path) -> list[Path]:
+    """Write each measure of demand as NAME.svg and NAME.png, and all numbers as demand.json.
+
+    Raises:
+        OSError: the folder or a file in it cannot be written.
+    """
+    target = Path(folder)
+    charts = plot.need_charts(words.shown(demand).needs)
+    keys = page.slugs(list(charts))
+    pictures = zip(keys, charts.values(), strict=True)
+    files = _pictures({key: draw.svg(chart, key) for key, chart in pictures})
+    text = json.dumps(codec.to_data(demand), indent=2, ensure_ascii=False, allow_nan=False)
+    files[DEMAND] = f"{text}\n".encode("utf-8", "backslashreplace")
+    _place(files, target)
+    return [target / name for name in files]
 
 
 def save_figures(comparison: Comparison, folder: str | Path) -> list[Path]:

@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from howfar.record.comparison import Comparison
+from howfar.record.comparison import Comparison, Demand
 from howfar.report import words
 from howfar.report.grid import Column, Grid, Line, distance_grid, main_grid
 
@@ -40,6 +40,22 @@ def render_text(comparison: Comparison, width: int = 100) -> str:
     )
     console.print(comparison_table(comparison))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n") + "\n"
+
+
+def render_demand(demand: Demand, width: int = 100) -> str:
+    """How far the data reaches, one line a way of asking, as plain text."""
+    needs = words.shown(demand).needs
+    numbers = [words.need_text(need) for need in needs]
+    name = max((len(need.name) for need in needs), default=0)
+    digits = max(map(len, numbers), default=0)
+    lines = []
+    for need, number in zip(needs, numbers, strict=True):
+        head = f"{need.name:<{name}}  {number:>{digits}}  "
+        lines += textwrap.wrap(
+            head + need.says, width, subsequent_indent=" " * len(head), drop_whitespace=True
+        )
+    lines.append(f"Data: {words.data_line(words.shown(demand).data)}")
+    return "\n".join(lines) + "\n"
 
 
 class _Sheet:

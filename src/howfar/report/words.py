@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
-from howfar.record.comparison import Baseline, Card, Data, Exponent, Reach, Row, Score
+from howfar.record.comparison import Baseline, Card, Data, Exponent, Need, Reach, Row, Score
 
 ABSENT = "-"
 T = TypeVar("T")
@@ -103,6 +103,13 @@ def reach_text(reach: Reach | None) -> str:
     low = "0" if reach.low is None else f"{reach.low:,}"
     high = f"> {reach.window:,}" if reach.high is None else f"{reach.high:,}"
     return f"{reach.value:,} [{low}, {high}]"
+
+
+def need_text(need: Need) -> str:
+    """How far the data reaches: a number, "> window" where censored, "none"."""
+    if need.censored:
+        return f"> {need.window:,}"
+    return "none" if need.value is None else f"{need.value:,}"
 
 
 def card_text(reach: Reach | None, name: str) -> str:

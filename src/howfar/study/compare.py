@@ -7,7 +7,7 @@ Idea     for each family: the learning-rate grid, then one run a seed at the bes
 import time
 from collections.abc import Callable, Sequence
 
-from howfar.record.comparison import Baseline, Comparison, Data
+from howfar.record.comparison import Baseline, Comparison, Data, Need
 from howfar.study import jobs
 from howfar.study.advice import advise
 from howfar.study.engine import Engine, Event, Outcome, engine
@@ -65,6 +65,7 @@ class _Desk:
         self.problem, self.options = problem, options
         self.files = {design.family: File(design) for design in plan}
         self.baselines: tuple[Baseline, ...] = ()
+        self.demand: tuple[Need, ...] = ()
         self.warnings: list[str] = []
         reaches = [design.build().reach(problem.length) for design in plan]
         self.distances = _distances(problem, reaches)
@@ -72,6 +73,8 @@ class _Desk:
     def open(self, works: Engine) -> None:
         """Submit everything that waits for nothing; the dearest families first."""
         works.submit("baselines", jobs.baselines)
+        if self.options.reach:
+            works.submit("demand", jobs.demand)
         length = self.problem.length
         for name, file in sorted(
             self.files.items(), key=lambda item: -item[1].design.build().flops(length)
@@ -94,6 +97,11 @@ class _Desk:
             self.baselines = outcome.result or ()
             if outcome.error is not None:
                 self.warnings.append(f"baselines failed: {outcome.error}")
+            return
+        if kind == "demand":
+            self.demand = outcome.result or ()
+            if outcome.error is not None:
+                self.warnings.append(f"the data's own reach was not measured: {outcome.error}")
             return
         file = self.files[name]
         if outcome.error is not None and kind in MISSING:
@@ -170,6 +178,7 @@ class _Desk:
             data=data,
             rows=rows,
             baselines=self.baselines,
+            demand=self.demand,
             advice=advise(data, rows, self.baselines),
             warnings=(*self.warnings, *partly),
             settings=_settings(

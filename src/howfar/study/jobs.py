@@ -15,7 +15,8 @@ from howfar.cost.clock import Cost, measure_cost
 from howfar.measure import InteractionOptions, SwapOptions, interaction_reach, swap_reach
 from howfar.measure.swap import SwapReach
 from howfar.models.model import Model
-from howfar.record.comparison import Baseline, Card, Reach
+from howfar.record.comparison import Baseline, Card, Need, Reach
+from howfar.study.demand import needs
 from howfar.study.plan import CompareOptions, Design
 from howfar.study.problems import Problem, TaskProblem
 from howfar.train import Answers, Budget, Trained, TrainOptions, evaluate, fit
@@ -207,6 +208,11 @@ def price(run: Run, design: Design, progress: Progress) -> Cost:
         flops=model.flops,
         seed=options.seed,
     )
+
+
+def demand(run: Run, progress: Progress) -> tuple[Need, ...]:
+    """How far back the data reaches, whatever the model."""
+    return needs(run.problem, run.options.seed)
 
 
 def baselines(run: Run, progress: Progress) -> tuple[Baseline, ...]:

@@ -24,7 +24,8 @@ class SourceOptions:
     """How to read what is named. None: as it suits the data.
 
     text, label: columns of a table; test: a file of test rows. tokens: "byte", "char", "word" or
-    "bpe". length: tokens a sequence. The rest: what to do with rows that are hard to read.
+    "bpe". length: tokens a sequence; whole: cut no labelled text, however long. The rest: what to
+    do with rows that are hard to read.
     """
 
     text: str | None = None
@@ -39,6 +40,7 @@ class SourceOptions:
     bad_rows: Literal["error", "skip"] = "error"
     empty: Literal["error", "drop", "keep"] = "error"
     no_header: bool = False
+    whole: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -81,7 +83,7 @@ def open_problem(source: str, options: SourceOptions) -> Problem:
             label=options.label,
             test=options.test,
             tokens=options.tokens or "word",
-            length=options.length,
+            length=2**20 if options.whole else options.length,
             keep=options.keep,
             rare=options.rare,
             seed=options.seed,

@@ -9,8 +9,8 @@ import torch
 from howfar.core.protocols import Source
 from howfar.data.batch import TextSource
 from howfar.data.running import Running
+from howfar.measure.demand.ngram import NGram, best_ngram
 from howfar.record.comparison import Baseline, Data, Score
-from howfar.study.baselines import NGram, best_ngram
 from howfar.study.problems.base import EVALUATION_ROWS, Probe, Thinned, spread
 from howfar.study.score import bits_score
 from howfar.train import Answers
