@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from howfar.api import Compared as Compared
+    from howfar.api import attention as attention
+    from howfar.api import audit as audit
     from howfar.api import build as build
     from howfar.api import compare as compare
+    from howfar.api import context as context
     from howfar.api import families as families
+    from howfar.api import fragments as fragments
+    from howfar.api import gradient as gradient
+    from howfar.api import influence as influence
     from howfar.api import interaction as interaction
     from howfar.api import reach as reach
+    from howfar.api import retention as retention
+    from howfar.api import structure as structure
     from howfar.api import task as task
     from howfar.api import tasks as tasks
     from howfar.core.errors import HowfarError as HowfarError
@@ -23,11 +31,19 @@ __version__ = "0.1.0"
 __all__ = [
     "Compared",
     "HowfarError",
+    "attention",
+    "audit",
     "build",
     "compare",
+    "context",
     "families",
+    "fragments",
+    "gradient",
+    "influence",
     "interaction",
     "reach",
+    "retention",
+    "structure",
     "task",
     "tasks",
 ]

@@ -141,3 +141,78 @@ def test_shapes_and_options_are_checked():
         InteractionOptions(span=0)
     with pytest.raises(UsageError, match="no lag fits"):
         interaction_reach(bag_of_words, known.symbols(64, 1, SYMBOLS))
+
+
+def test_options_take_all_lags_and_refuse_other_words():
+    assert InteractionOptions(lags="all").lags == "all"
+    for wrong in ("every", (), (0,)):
+        with pytest.raises(UsageError):
+            InteractionOptions(lags=wrong)
+
+
+@pytest.mark.parametrize("num", [64, 200])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_g16_isolated_lag_is_found_on_default_options(num, seed):
+    found = measure(product_at(17), num=num, seed=seed)
+    assert (found.value, found.low, found.high, found.furthest) == (17, 17, 17, 17)
+    assert not found.censored
+
+
+@pytest.mark.parametrize("lag", [1, 9, 21, 45])
+def test_g16_exclusive_or_of_two_fixed_places_on_default_options(lag):
+    """Only one pair of places in the text interacts: even draws would rarely hit it."""
+
+    def predict(tokens, lengths):
+        bit = tokens % 2
+        x = (bit[:, -1] ^ bit[:, -1 - lag]).double()
+        return torch.stack([x, -x], 1)
+
+    found = measure(predict, num=64)
+    assert (found.value, found.furthest) == (lag, lag)
+    rest = [m for d, m in zip(found.curve.lag, found.curve.mean, strict=True) if d != lag]
+    assert max(rest) < 1e-25
+
+
+def test_draws_towards_places_leave_the_mean_where_it_was():
+    """By hand: all pairs of XOR differ by +-2 or 0 in both logits, mean square 8 * 1/4."""
+    lag = 9
+
+    def predict(tokens, lengths):
+        bit = tokens % 2
+        x = (bit[:, 3] ^ bit[:, 3 + lag]).double()
+        return torch.stack([x, -x], 1)
+
+    found = measure(predict, num=2000)
+    place = found.curve.lag.index(lag)
+    raw = found.curve.matrix[0, :, place]
+    # Only place 3 of the 55 first places counts; both bits flip in a quarter of the swaps.
+    assert raw.mean() == pytest.approx(8 / 4 / (LENGTH - lag), rel=0.1)
+
+
+def test_all_lags_are_measured_on_demand():
+    found = measure(product_at(17), num=40, lags="all")
+    assert found.curve.lag == tuple(range(1, LENGTH))
+    assert found.value == 17
+    assert found.passes == 2 + 3 * (LENGTH - 1)
+
+
+def test_screening_costs_less_than_the_measure_itself():
+    default = measure(convolution, num=256)
+    grid = measure(convolution, num=256, lags=default.curve.lag)
+    assert default.value == 2
+    assert grid.passes < default.passes < 2 * grid.passes
+
+
+def test_long_windows_are_not_screened():
+    tokens = known.symbols(40, 300, SYMBOLS)
+    found = interaction_reach(bag_of_words, tokens)
+    assert found.passes == 2 + 3 * len(found.curve.lag)
+
+
+def test_a_text_of_two_tokens():
+    found = interaction_reach(
+        lambda t, n: (t[:, :1] * t[:, 1:2]).double() @ torch.tensor([[1.0, -1.0, 2.0]]).double(),
+        known.symbols(64, 2, SYMBOLS),
+    )
+    assert found.curve.lag == (1,)
+    assert (found.value, found.censored) == (1, True)

@@ -13,10 +13,13 @@ from types import FrameType
 
 import click
 
+from howfar.cli.audit import audit_command
 from howfar.cli.compare import compare_command
+from howfar.cli.demand import demand_command
 from howfar.cli.demo import demo_command
 from howfar.cli.errors import explain
 from howfar.cli.models import models_command
+from howfar.cli.reach import reach_command
 from howfar.cli.write import settle
 
 
@@ -53,9 +56,12 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+cli.add_command(audit_command)
 cli.add_command(compare_command)
+cli.add_command(demand_command)
 cli.add_command(demo_command)
 cli.add_command(models_command)
+cli.add_command(reach_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """`howfar demo`: the point in three minutes, on shipped data, in one report."""
 
+import dataclasses
 from typing import Any
 
 import click
@@ -44,6 +45,7 @@ def demo_command(
     from howfar.cli.show import Watch, exit_code, finish, prepare, present, say_report
     from howfar.cli.write import document
     from howfar.record.codec import to_data
+    from howfar.record.comparison import Comparison
     from howfar.study.compare import compare
     from howfar.study.plan import CompareOptions
     from howfar.study.sources import SourceOptions, open_problem
@@ -58,18 +60,24 @@ def demo_command(
         "device": checked_device(device),
         "workers": workers or usable_cores(),
     }
-    done = []
-    for source, length, settings in PARTS:
-        budget = Budget.parse(settings["budget"])
-        options = CompareOptions(**{**settings, **shared, "budget": budget})
-        problem = open_problem(source, SourceOptions(length=length, seed=seed))
-        with Watch(f"{source}: {', '.join(options.families)}") as watch:
-            found = compare(problem, options, listen=watch, command=command_line())
-        done.append(found)
-        if not as_json:
-            present(found)
-        if found.interrupted:
-            break
+    done: list[Comparison] = []
+    try:
+        for source, length, settings in PARTS:
+            budget = Budget.parse(settings["budget"])
+            options = CompareOptions(**{**settings, **shared, "budget": budget})
+            problem = open_problem(source, SourceOptions(length=length, seed=seed))
+            with Watch(f"{source}: {', '.join(options.families)}") as watch:
+                found = compare(problem, options, listen=watch, command=command_line())
+            done.append(found)
+            if not as_json:
+                present(found)
+            if found.interrupted:
+                break
+    except KeyboardInterrupt:
+        # Between two parts: what is finished is kept, and marked as not the whole.
+        if not done:
+            raise
+        done[-1] = dataclasses.replace(done[-1], interrupted=True)
     page = finish(done, folder)
     if as_json:
         document({"schema": 1, "comparisons": to_data(tuple(done)), "report": str(page)})

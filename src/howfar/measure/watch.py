@@ -61,10 +61,12 @@ class Embedded:
 
     Usually one part; more where one forward pass embeds the same tokens several times (tied
     encoder and decoder): the gradient of an input token is then the sum over parts.
+    `modules`: which module made each part.
     """
 
     def __init__(self) -> None:
         self.parts: list[Tensor] = []
+        self.modules: list[nn.Module] = []
 
 
 @contextmanager
@@ -85,13 +87,16 @@ def embedded(predict: object, tokens: Tensor, name: str | None = None) -> Iterat
 
     def catch(module: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor | None:
         ids = given[0] if given else None
-        if not name and not (
-            isinstance(ids, Tensor) and ids.shape == tokens.shape and torch.equal(ids, tokens)
-        ):
+        straight = isinstance(ids, Tensor) and _equal(ids, tokens)
+        # Where time is first the same ids come turned; parts are rows first all the same.
+        turned = not straight and isinstance(ids, Tensor) and _equal(ids.mT, tokens)
+        if not name and not straight and not turned:
             return None
-        part = output.detach().requires_grad_()
+        part = output.detach()
+        part = (part.transpose(0, 1) if turned else part).requires_grad_()
         found.parts.append(part)
-        return part
+        found.modules.append(module)
+        return part.transpose(0, 1) if turned else part
 
     handles = [module.register_forward_hook(catch) for module in modules]
     try:
@@ -126,6 +131,32 @@ def captured(
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def passing(
+    predict: object, names: Sequence[str], see: Callable[[str, nn.Module, Any, Any, Any], None]
+) -> Iterator[None]:
+    """Show every call of the named modules: `see(name, module, args, keywords, output)`."""
+    modules = _named(predict, names)
+
+    def watcher(name: str) -> Callable[..., None]:
+        return lambda module, args, keywords, output: see(name, module, args, keywords, output)
+
+    handles = [
+        module.register_forward_hook(watcher(name), with_kwargs=True)
+        for name, module in zip(names, modules, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _equal(ids: Tensor, tokens: Tensor) -> bool:
+    """The same numbers, wherever they are and whatever their width."""
+    return ids.shape == tokens.shape and torch.equal(ids.to(tokens), tokens)
 
 
 def _first(output: Any) -> Tensor:  # noqa: ANN401 - whatever a stranger's module returns

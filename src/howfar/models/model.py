@@ -14,6 +14,7 @@ from howfar.core.protocols import State
 from howfar.models.blocks import (
     FLOAT_BYTES,
     Body,
+    Chunking,
     Stepping,
     has_padding,
     initialise,
@@ -116,6 +117,33 @@ class Model(nn.Module):
             )
         y_BD, after = self.body.step(self.dropout(self.embedding(tokens_B)), state)
         return self.head(self.dropout(y_BD)), after
+
+    def chunk(self, tokens_BL: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """The next tokens of every row: (B, L) -> (B, L, outputs) and the state to go on with.
+
+        Chunk by chunk equals all at once, whatever the chunks; steps may stand between them.
+        Gradients pass from chunk to chunk through the state.
+
+        Args:
+            tokens_BL: integer ids, L >= 1, without padding.
+            state: what the last chunk or step returned, never changed in place; None: the start.
+
+        Raises:
+            UsageError: E-STEP if the model reads whole sequences or its body cannot go on.
+        """
+        y_BLD, after = self._go_on(tokens_BL, state)
+        return self.head(self.dropout(y_BLD)), after
+
+    def advance(self, tokens_BL: Tensor, state: State | None = None) -> State:
+        """The state after `chunk`, without what the head costs."""
+        return self._go_on(tokens_BL, state)[1]
+
+    def _go_on(self, tokens_BL: Tensor, state: State | None) -> tuple[Tensor, State]:
+        if not self.causal or not isinstance(self.body, Chunking):
+            raise UsageError(
+                "E-STEP", "This model cannot stop and go on.", "build it with causal=True"
+            )
+        return self.body.chunk(self.dropout(self.embedding(tokens_BL)), state)
 
     def count(self) -> dict[str, int]:
         """Parameters of "embedding", "body" and "head"."""

@@ -67,6 +67,13 @@ class DilatedPair(nn.Module):
         y_BD, second = self.second.step(self.dropout(h_BD.relu()), second)
         return y_BD, (first, second)
 
+    def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The next positions; the state is that of `step`."""
+        first, second = (None, None) if state is None else cast("tuple[Tensor, Tensor]", state)
+        h_BLD, first = self.first.chunk(x_BLD, first)
+        y_BLD, second = self.second.chunk(self.dropout(h_BLD.relu()), second)
+        return y_BLD, (first, second)
+
     def reach(self, length: int) -> int | None:
         """Both convolutions look back (kernel - 1) * dilation."""
         return 1 + self.first.past + self.second.past

@@ -103,6 +103,26 @@ class TextCnn(nn.Module):
         best_BF = torch.maximum(c_BF, maxima[0]) if maxima else c_BF
         return torch.cat([c_BF, best_BF], dim=-1), (after_BPE, best_BF)
 
+    def chunk(self, x_BLE: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The next positions; the state is that of `step`."""
+        if state is None:
+            past_BPE = x_BLE.new_zeros(x_BLE.shape[0], self.span - 1, self.embedding)
+            maxima: list[Tensor] = []
+        else:
+            past_BPE, *maxima = cast("tuple[Tensor, ...]", state)
+        answers = [
+            window.chunk(x_BLE, past_BPE[:, self.span - 1 - window.past :])[0]
+            for window in self._windows()
+        ]
+        c_BLF = torch.cat(answers, dim=-1).relu()
+        after_BPE = torch.cat([past_BPE, x_BLE], dim=1)[:, x_BLE.shape[1] :].clone()
+        if not self.running:
+            return c_BLF, (after_BPE,)
+        # the maxima so far stand in front: where two are equal, cummax follows the later one
+        joined_BLF = torch.cat([best_BF[:, None] for best_BF in maxima] + [c_BLF], dim=1)
+        best_BLF = joined_BLF.cummax(dim=1).values[:, len(maxima) :]
+        return torch.cat([c_BLF, best_BLF], dim=-1), (after_BPE, best_BLF[:, -1].clone())
+
     def reach(self, length: int) -> int | None:
         """Span of the widest window; None where a running maximum keeps everything."""
         return None if self.running else self.span

@@ -76,8 +76,13 @@ class Attention(nn.Module):
 
     def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position; the state is (turned keys, values), each (B, H, tokens so far, D)."""
-        q_BH1D, k_BHLD, v_BHLD = self._split(self.qkv(x_BD[:, None]))
-        place = 0
+        y_B1D, state = self.chunk(x_BD[:, None], state)
+        return y_B1D[:, 0], state
+
+    def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The next positions; the state is that of `step`."""
+        length, place = x_BLD.shape[1], 0
+        q_BHLD, k_BHLD, v_BHLD = self._split(self.qkv(x_BLD))
         if state is None:
             k_BHLD = rotate(k_BHLD)
         else:
@@ -85,8 +90,14 @@ class Attention(nn.Module):
             place = keys_BHLD.shape[2]
             k_BHLD = torch.cat([keys_BHLD, rotate(k_BHLD, place)], dim=2)
             v_BHLD = torch.cat([values_BHLD, v_BHLD], dim=2)
-        y_BH1D = F.scaled_dot_product_attention(rotate(q_BH1D, place), k_BHLD, v_BHLD)
-        return self.out(y_BH1D.flatten(1)), (k_BHLD, v_BHLD)
+        seen_LT = None
+        if place > 0 and length > 1:
+            everything_LT = torch.ones(length, place + length, dtype=torch.bool)
+            seen_LT = everything_LT.tril(place).to(x_BLD.device)
+        y_BHLD = F.scaled_dot_product_attention(
+            rotate(q_BHLD, place), k_BHLD, v_BHLD, attn_mask=seen_LT, is_causal=place == 0
+        )
+        return self.out(y_BHLD.transpose(1, 2).flatten(2)), (k_BHLD, v_BHLD)
 
     def _split(self, qkv_BLX: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         parts = qkv_BLX.view(*qkv_BLX.shape[:2], 3, self.heads, self.head_size)

@@ -4,12 +4,19 @@ from dataclasses import dataclass
 
 from howfar.core.errors import UsageError
 
+SIDES = ("past", "future", "self", "source")
+HOWS = ("swap", "shuffle", "reverse", "drop")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwapOptions:
     """How to measure.
 
     eps: share of the effect that may come from beyond the reach. ci: level of the intervals.
+    side: "past"; "future" of a model that reads both ways; for an encoder-decoder "self" (its own
+    prefix, the source fixed) or "source".
+    how: what becomes of far tokens: "swap" (a donor's), "shuffle" or "reverse" (the row's own in
+    another order), "drop" (left out, the row is shorter).
     design: "paired" or "fast"; cuts: how many cut positions the fast design averages.
     divergence: "auto", "js" (bits), "kl" (nats) or "l2". donors: donor sequences a sequence.
     grid: kept tokens to try (None: two an octave); exact: bisect crossings to the exact token.
@@ -19,6 +26,8 @@ class SwapOptions:
     """
 
     eps: float = 0.05
+    side: str = "past"
+    how: str = "swap"
     design: str = "paired"
     divergence: str = "auto"
     donors: int = 1
@@ -44,6 +53,8 @@ class SwapOptions:
             "cuts": self.cuts >= 1,
             "levels": all(0 < level < 1 for level in self.levels),
             "design": self.design in ("paired", "fast"),
+            "side": self.side in SIDES,
+            "how": self.how in HOWS,
             "grid": self.grid is None or (len(self.grid) > 0 and min(self.grid) >= 0),
         }
         for name, fine in checks.items():

@@ -1,77 +1,100 @@
 """Paired design: one forward pass a k over the same targets, for any model.
 
-Idea     x^(k) keeps the last k tokens before the target, older ones come from a donor sequence;
-         effect = D(f(x), f(x^(k))) at the target, worse = loss(x^(k)) - loss(x)
+Idea     x^(k) keeps the k tokens nearest to the target, farther ones are changed (from a donor
+         sequence, unless told otherwise); effect = D(f(x), f(x^(k))) at the target,
+         worse = loss(x^(k)) - loss(x)
 Shapes   each effect is (S, N): S models, N sequences
 """
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
 from torch import Tensor
 
-from howfar.core.protocols import Predict
-from howfar.core.seeds import Seeds
+from howfar.core.errors import HowfarError, UsageError
 from howfar.measure import probe
 from howfar.measure.stats import log_grid
-from howfar.measure.swap.effects import at_targets, check_labels, extra_nats, noise_of
+from howfar.measure.swap.asking import Asking
+from howfar.measure.swap.change import CHANGES, draws
+from howfar.measure.swap.effects import check_labels, extra_nats, noise_of
 from howfar.measure.swap.options import SwapOptions
+from howfar.measure.swap.region import Region
 
 
 class Paired:
     """Effects at chosen k: one forward pass a k over the same targets.
 
-    moved, worse: k -> (S, N); `top` is the k at which nothing is swapped, by construction.
+    moved, worse: k -> (S, N); `top` is the k at which nothing is changed, by construction.
+    whole: (S, N), the effect of a swap of the whole region: what shares are shares of.
+    ways, given: the donors of every row, and their tokens, one entry a donor.
     noise: what repeating the clean pass moves; floor: that and what rounding may, in units of the
     divergence.
+
+    Args:
+        asking: the models.
+        seqs: the rows that are changed.
+        region: which of their places are far at a k.
+        options: of these the change, donors, divergence, grid and seed.
+        labels_N: the class at each target, or None.
     """
 
     def __init__(
         self,
-        models: Sequence[Predict],
+        asking: Asking,
         seqs: probe.Sequences,
-        labels: Tensor | None,
+        region: Region,
         options: SwapOptions,
+        labels_N: Tensor | None = None,
     ) -> None:
-        self.models = [probe.ask(model, seqs) for model in models]
-        self.seqs, self.batch = seqs, options.batch
-        rng = Seeds(options.seed).numpy("swap donors")
-        ways = probe.donors(len(seqs.tokens), options.donors, rng)
-        self.given = [probe.donor_tokens(seqs, way) for way in ways]
-        self.clean = [probe.answers(model, seqs, self.batch) for model in self.models]
-        self.kind = probe.divergence_kind(options.divergence, seqs.tokens, self.clean[0].shape[1])
-        self.labels = at_targets(labels, seqs)
-        check_labels(self.labels, self.clean[0].shape[1])
-        again = [probe.answers(model, seqs, self.batch) for model in self.models]
-        self.noise, self.floor = noise_of(self.kind, self.models, self.clean, again)
-        self.passes = 2 * len(models)
-        self.window = self.top = seqs.window
-        nothing = np.zeros((len(models), len(seqs.tokens)))
+        self.asking, self.models, self.seqs, self.region = asking, asking.models, seqs, region
+        self.how, self.labels = options.how, labels_N
+        self.draws = draws(seqs, options)
+        self.ways = [draw.way for draw in self.draws]
+        self.given = [draw.given for draw in self.draws]
+        self.clean = asking.answers(seqs)
+        self.kind = probe.divergence_kind(options.divergence, asking.tokens, self.clean[0].shape[1])
+        check_labels(labels_N, self.clean[0].shape[1])
+        self.noise, self.floor = noise_of(self.kind, self.models, self.clean, asking.answers(seqs))
+        self.window = self.top = region.top
+        nothing = np.zeros((len(self.models), len(seqs.tokens)))
         self.moved: dict[int, np.ndarray] = {self.top: nothing}
-        self.worse: dict[int, np.ndarray] = {} if labels is None else {self.top: nothing}
+        self.worse: dict[int, np.ndarray] = {} if labels_N is None else {self.top: nothing}
         for k in {0, *(options.grid or log_grid(self.window - 1))}:
             if k < self.top:
                 self.at(k)
+        plain = self.how == "swap" and bool((region.far(0) == region.everything).all())
+        self.whole = self.moved[0] if plain else self.change("swap", region.everything)[0]
+
+    @property
+    def passes(self) -> int:
+        """Forward passes over all sequences, so far."""
+        return self.asking.passes
 
     def at(self, k: int) -> np.ndarray:
         """Mean divergence over donors with k tokens kept: (S, N). Remembered."""
-        if k in self.moved:
-            return self.moved[k]
+        if k not in self.moved:
+            self.moved[k], worse = self.change(self.how, self.region.far(k))
+            if self.labels is not None:
+                self.worse[k] = worse
+        return self.moved[k]
+
+    def change(self, how: str, far_NW: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Mean effect and extra loss over donors of changing some places: (S, N) each."""
         moved = np.zeros((len(self.models), len(self.seqs.tokens)))
         worse = np.zeros_like(moved)
-        place_L = torch.arange(self.seqs.tokens.shape[1])
-        old_NL = place_L[None, :] <= (self.seqs.targets - k)[:, None]
-        for given in self.given:
-            swapped = probe.where_tokens(old_NL, given, self.seqs.tokens)
-            part = probe.Sequences(swapped, self.seqs.lengths, self.seqs.targets)
-            for s, model in enumerate(self.models):
-                answer_NV = probe.answers(model, part, self.batch)
+        for draw in self.draws:
+            part = CHANGES[how](self.seqs, far_NW, self.region, draw)
+            for s, answer_NV in enumerate(self._answers(part)):
                 moved[s] += probe.diverge(self.kind, self.clean[s], answer_NV)
                 if self.labels is not None:
                     worse[s] += extra_nats(answer_NV, self.clean[s], self.labels)
-                self.passes += 1
-        self.moved[k] = moved / len(self.given)
-        if self.labels is not None:
-            self.worse[k] = worse / len(self.given)
-        return self.moved[k]
+        return moved / len(self.draws), worse / len(self.draws)
+
+    def _answers(self, part: probe.Sequences) -> list[Tensor]:
+        if part.tokens.shape == self.seqs.tokens.shape:
+            return self.asking.answers(part)
+        try:
+            return self.asking.answers(part)
+        except HowfarError:
+            raise
+        except Exception as error:  # a stranger's model may fail on another length in any way
+            message = f"The model cannot be asked about rows of {part.tokens.shape[1]} tokens."
+            raise UsageError("E-OPTION", message, 'how="swap", which keeps lengths.') from error

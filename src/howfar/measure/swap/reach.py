@@ -8,6 +8,11 @@ Idea     keep the last k tokens, take everything older from another sequence, an
 
 Designs  "paired": the same targets for every k, one forward pass a k, any model;
          "fast": causal models only, one cut s, all k = t - s + 1 from a single further pass
+Sides    "past" and, of a model that reads both ways, "future", its mirror image; of an
+         encoder-decoder "self" (the prefix, its source fixed) and "source" (both sides of a centre)
+Parts    a class of tokens (`only`) or a milder change (`how`) is measured on the scale of the swap
+         of everything, r = C_part(k) / C_swap(0): r(0) is then its share, and reaches compare. Its
+         value may be 0: with nothing kept it does less than eps. `own` has its own scale
 Doubt    percentile bootstrap over sequences (and over models, where several stand for a family). On
          a mixture of two decays 95 % intervals hold the truth in 88 % (32 sequences) to 91 % (128)
          of the paired repeats, and in 95 % or more of the fast ones (bench/coverage.py): effects
@@ -18,17 +23,18 @@ Source   our definition; closed form for linear models: r(k) = sum_{d>=k} g_d^2 
          https://arxiv.org/abs/1805.04623
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
-from howfar.core.errors import DataError, UsageError
+from howfar.core.errors import DataError
 from howfar.core.protocols import Predict, Reaching
-from howfar.measure import probe
 from howfar.measure.curve import Curve
 from howfar.measure.stats import MIN_SEQUENCES, crossing, interval
+from howfar.measure.swap import notes
+from howfar.measure.swap.ahead import looks_ahead
 from howfar.measure.swap.doubt import (
     Doubt,
     Effects,
@@ -39,62 +45,42 @@ from howfar.measure.swap.doubt import (
     sharpen,
     within,
 )
-from howfar.measure.swap.fast import Fast
 from howfar.measure.swap.options import SwapOptions
-from howfar.measure.swap.paired import Paired
+from howfar.measure.swap.result import SwapReach
+from howfar.measure.swap.setup import Given, set_up
+from howfar.measure.swap.share import Shared, is_part, own_reach
+from howfar.measure.swap.source import source_share
+
+LEVELS = (0.5, 0.05, 0.01)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SwapReach:
-    """One measured reach, in kept tokens.
-
-    value: R_eps, or None: no influence, or (`censored`) more than `window`.
-    low, high: its interval; None with a warning for few sequences; high None: beyond the window.
-    ladder: R at each level asked for. detectable: as far as the lower bound of r stays above the
-    noise floor. structural: declared, or the numeric support. useful: beyond it the loss is not
-    worse than with all tokens by more than the tolerance (None: no labels). Either is None where
-    it is censored, and for few sequences. noise_floor: as a share of the effect at k = 0.
-    """
-
-    value: int | None
-    low: int | None
-    high: int | None
-    r50: int | None
-    censored: bool
-    window: int
-    ladder: dict[float, int | None]
-    detectable: int | None
-    detectable_censored: bool
-    structural: int
-    useful: int | None
-    useful_censored: bool
-    per_model: tuple[int | None, ...]
-    curve: Curve
-    benefit: Curve | None
-    noise_floor: float
-    num_sequences: int
-    design: str
-    passes: int
-    warnings: tuple[str, ...]
-
-
-def swap_reach(
-    predict: Predict | Sequence[Predict],
+def swap_reach(  # noqa: PLR0913 - what a user may give
+    predict: Predict | Callable[..., Tensor] | Sequence[Predict | Callable[..., Tensor]],
     tokens: Tensor,
     *,
     lengths: Tensor | None = None,
     labels: Tensor | None = None,
     targets: Tensor | str = "last",
+    only: Tensor | None = None,
+    source: Tensor | None = None,
+    source_lengths: Tensor | None = None,
+    centre: Tensor | None = None,
     options: SwapOptions | None = None,
 ) -> SwapReach:
     """Measure the swap reach of a callable, or of several trained alike, taken together.
 
     Args:
-        predict: `predict(tokens, lengths) -> outputs`, or a sequence of such.
+        predict: `predict(tokens, lengths) -> outputs`, or a sequence of such; with a source,
+            `predict(tokens, lengths, source, source_lengths)`.
         tokens: integer (N, L), or real (N, L) or (N, L, D); rows are each other's donors.
         lengths: (N,) real tokens a row; padding on the right.
         labels: (N, L) classes a position (or (N,) at the target) for the benefit curve.
-        targets: "last" or (N,) positions; the paired design reads the output there.
+        targets: "last", "middle" or (N,) positions; the paired design reads the output there.
+        only: bool (N, L), the tokens that may be changed (of the source with side="source"); see
+            `token_class`. None: all.
+        source: of an encoder-decoder, integer (N, W), or real (N, W) or (N, W, D).
+        source_lengths: (N,) real tokens a source.
+        centre: (N,) source places that kept source tokens surround; None: the most influential.
         options: see `SwapOptions`.
 
     Raises:
@@ -102,19 +88,35 @@ def swap_reach(
     """
     options = options or SwapOptions()
     models = list(predict) if isinstance(predict, Sequence) else [predict]
-    seqs = probe.sequences(tokens, lengths, targets)
-    if options.design == "fast" and not isinstance(targets, str):
-        message = "The fast design reads every position behind its cuts, not chosen targets."
-        raise UsageError("E-OPTION", message, 'design="paired", or targets="last".')
-    design = Fast if options.design == "fast" else Paired
-    effects = design(models, seqs, labels, options)
-    return _summary(models, effects, options)
+    if source is not None and options.side == "past":
+        options = replace(options, side="self")
+    given = Given(
+        tokens=tokens,
+        lengths=lengths,
+        labels=labels,
+        targets=targets,
+        only=only,
+        source=source,
+        source_lengths=source_lengths,
+        centre=centre,
+    )
+    effects = set_up(models, given, options)
+    found = _summary(models, effects, options)
+    said = found.warnings
+    one_sided = options.side in ("past", "self")
+    if one_sided and looks_ahead(effects, options.batch):
+        said = (*said, notes.ONE_SIDE)
+    share = source_share(effects, options)
+    return replace(found, warnings=said, source_share=share, passes=effects.passes)
 
 
 def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) -> SwapReach:
-    doubt = Doubt(effects, options)
+    part = is_part(effects)
+    doubt = Shared(effects, options) if part else Doubt(effects, options)
+    own = own_reach(effects, options) if part and doubt.whole > 3 * effects.floor else None
     num = effects.moved[0].shape[1]
-    influence = doubt.whole > 3 * effects.floor
+    most = max(float(moved.mean()) for moved in effects.moved.values())
+    influence = min(doubt.whole, most) > 3 * effects.floor
     noisy = effects.noise > effects.floor - effects.noise  # more than rounding can make
     if noisy and effects.noise >= options.eps * doubt.whole:
         share = effects.noise / max(doubt.whole, effects.noise)
@@ -123,7 +125,7 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
         )
         raise DataError("E-NOISE", message, "switch dropout off, and let calls not share state.")
     exact = options.exact and options.design == "paired"
-    levels = sorted({0.5, *options.levels, options.eps}, reverse=True)
+    levels = sorted({*LEVELS, *options.levels, options.eps}, reverse=True)
     sure = num >= MIN_SEQUENCES
     detectable = useful = None
     if influence and sure:
@@ -137,7 +139,7 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
     ladder = {eps: within(doubt.crossing(eps), effects) if influence else None for eps in levels}
     value = ladder[options.eps]
     low, high = limits(doubt, effects, options, value) if influence and sure else (None, None)
-    structural = options.structural or _structural(models, effects, exact=exact)
+    structural = options.structural or _structural(models, effects, options)
     return SwapReach(
         value=value,
         low=low,
@@ -159,17 +161,22 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
         design=options.design,
         passes=effects.passes,
         warnings=(
-            *_warnings(effects, options, influence=influence, noisy=noisy),
-            *_broken_promise(structural, detectable),
-            *_rise(effects, doubt, options, value),
+            *notes.about_effects(effects, options, influence=influence, noisy=noisy),
+            *notes.about_parts(own if influence else None, options.eps),
+            *notes.broken_promise(structural, detectable),
+            *notes.rise(effects, doubt, options, value),
         ),
+        side=options.side,
+        how=options.how,
+        own=own,
     )
 
 
-def _structural(models: Sequence[Predict], effects: Effects, *, exact: bool) -> int:
-    """The furthest token that could matter: as declared, else the numeric support."""
+def _structural(models: Sequence[Predict], effects: Effects, options: SwapOptions) -> int:
+    """The furthest token that could matter: as declared of the past, else the numeric support."""
+    exact = options.exact and options.design == "paired"
     declared = [m.reach(effects.window) for m in models if isinstance(m, Reaching)]
-    if len(declared) == len(models):
+    if len(declared) == len(models) and options.side == "past":
         return max(effects.window if reach is None else reach for reach in declared)
     moves = furthest(effects, lambda k: bool(effects.at(k).max() > effects.floor), exact=exact)
     return effects.window if moves is None else moves
@@ -179,8 +186,7 @@ def _per_model(effects: Effects, eps: float) -> tuple[int | None, ...]:
     kept = sorted(effects.moved)
     moved_KS = np.stack([effects.moved[k].mean(1) for k in kept])
     found = []
-    for model_K in moved_KS.T:
-        whole = model_K[0]
+    for model_K, whole in zip(moved_KS.T, effects.whole.mean(1), strict=True):
         seen = whole > 3 * effects.floor
         found.append(within(crossing(kept, model_K / whole, eps), effects) if seen else None)
     return tuple(found)
@@ -218,48 +224,3 @@ def _benefit_curve(effects: Effects, doubt: Doubt, options: SwapOptions) -> Curv
         design=options.design,
         passes=effects.passes,
     )
-
-
-def _warnings(
-    effects: Effects, options: SwapOptions, *, influence: bool, noisy: bool
-) -> tuple[str, ...]:
-    said = []
-    num = effects.moved[0].shape[1]
-    if all(bool((given == effects.seqs.tokens).all()) for given in effects.given):
-        said.append("every sequence equals its donor: nothing was replaced")
-    elif not influence:
-        said.append("no influence: replacing the whole input does not move the output")
-    if noisy:
-        said.append("equal calls give different answers: a share of the effect is noise")
-    if options.donors > 1:
-        said.append("sequences share donors, which the interval leaves out: it is too narrow")
-    if num < MIN_SEQUENCES:
-        said.append(f"no interval: {num} sequences, at least {MIN_SEQUENCES} are needed")
-    if options.trained_length and effects.seqs.window > options.trained_length:
-        said.append(
-            f"beyond the trained length: {effects.seqs.window} tokens measured, "
-            f"{options.trained_length} trained on"
-        )
-    if int(effects.seqs.lengths.min()) < int(effects.seqs.lengths.max()):
-        said.append("rows differ in length: shorter rows show no effect beyond their own start")
-    return tuple(said)
-
-
-def _broken_promise(structural: int, detectable: int | None) -> tuple[str, ...]:
-    if detectable is None or detectable <= structural:
-        return ()
-    return (f"tokens beyond the declared reach of {structural} move the output",)
-
-
-def _rise(
-    effects: Effects, doubt: Doubt, options: SwapOptions, value: int | None
-) -> tuple[str, ...]:
-    """The fit levels a curve that rises again: say so where the rise is beyond doubt."""
-    if value is None:
-        return ()
-    over = [k for k in sorted(effects.moved) if k >= value]
-    over = [k for k in over if interval(doubt.ratios(k), options.ci)[0] > options.eps]
-    if not over:
-        return ()
-    share = doubt.ratio(over[-1])
-    return (f"the effect rises again: with {over[-1]} tokens kept it is {share:.0%} of the whole",)

@@ -7,6 +7,7 @@ FLOPs    matrix products, convolutions and attention of one forward pass, multip
 from howfar.models.blocks.base import (
     FLOAT_BYTES,
     Body,
+    Chunking,
     Drawn,
     Sizes,
     Stepping,
@@ -22,6 +23,7 @@ from howfar.models.blocks.stack import FeedForward, Residual, Stack
 __all__ = [
     "FLOAT_BYTES",
     "Body",
+    "Chunking",
     "Convolution",
     "Drawn",
     "FeedForward",

@@ -39,6 +39,15 @@ class Stepping(Protocol):
 
 
 @runtime_checkable
+class Chunking(Stepping, Protocol):
+    """A mixer that can also go on many positions at a time, with the state of its steps."""
+
+    def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The next positions; state None: the start of a sequence. Gradients pass the state."""
+        ...
+
+
+@runtime_checkable
 class Drawn(Protocol):
     """A module that fills its own parameters from a generator."""
 

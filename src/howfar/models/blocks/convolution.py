@@ -32,9 +32,12 @@ class Convolution(nn.Module):
 
     def forward(self, x_BLD: Tensor) -> Tensor:
         """(B, L, inputs) -> (B, L, outputs)."""
-        side = 0 if self.causal else self.past // 2
         if self.causal and self.past:
-            x_BLD = F.pad(x_BLD, (0, 0, self.past, 0))
+            return self._windows(F.pad(x_BLD, (0, 0, self.past, 0)), side=0)
+        return self._windows(x_BLD, side=self.past // 2)
+
+    def _windows(self, x_BLD: Tensor, *, side: int) -> Tensor:
+        """The answers of all windows inside (B, L + 2 side, inputs), zeros on the sides."""
         # (B, L, D) read as an image of height 1 is "channels last": no copy on the way in or
         # out, and up to twice as fast as conv1d on one thread
         image_BD1L = x_BLD.transpose(1, 2).unsqueeze(2)
@@ -46,6 +49,15 @@ class Convolution(nn.Module):
             dilation=(1, self.dilation),
         )
         return y_BD1L.squeeze(2).transpose(1, 2)
+
+    def chunk(self, x_BLD: Tensor, past_BPD: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The next positions from the `past` inputs before them; returns the next `past` too."""
+        if past_BPD is None:
+            past_BPD = x_BLD.new_zeros(x_BLD.shape[0], self.past, x_BLD.shape[2])
+        window_BLD = torch.cat([past_BPD, x_BLD], dim=1)
+        # a copy: a view would keep the whole window in memory
+        after_BPD = window_BLD[:, x_BLD.shape[1] :].clone()
+        return self._windows(window_BLD, side=0), after_BPD
 
     def step(self, x_BD: Tensor, past_BPD: Tensor | None) -> tuple[Tensor, Tensor]:
         """One position from the `past` inputs before it; returns the next `past` inputs too."""

@@ -77,17 +77,23 @@ class Recurrence(nn.Module):
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D); `lengths` is not needed."""
+        return self.chunk(x_BLD, None)[0]
+
+    def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The next positions; the state is that of `step`."""
+        before = self._before(x_BLD, state)
         # torch goes back through these two step by step on a CPU; forward alone it is as fast
         if not isinstance(self.rnn, nn.LSTM) and x_BLD.is_cpu and torch.is_grad_enabled():
-            return self._scan(x_BLD)
-        y_BLD: Tensor = self.rnn(x_BLD, self._start(x_BLD.shape[0]))[0]
-        return y_BLD
+            y_BLD = self._scan(x_BLD, cast("Tensor | None", before))
+            return y_BLD, (y_BLD[:, -1],)
+        y_BLD, after = self.rnn(x_BLD, before)
+        held = after if self.parts == 2 else (after,)
+        return y_BLD, tuple(part_1BD[0] for part_1BD in held)
 
-    def _scan(self, x_BLD: Tensor) -> Tensor:
+    def _scan(self, x_BLD: Tensor, before_1BD: Tensor | None) -> Tensor:
         """What nn.RNN and nn.GRU give, with gradients that come sooner."""
         x_LBD = x_BLD.transpose(0, 1)
-        start = self._start(x_BLD.shape[0])
-        h0_BD = x_BLD.new_zeros(x_LBD.shape[1:]) if start is None else cast("Tensor", start)[0]
+        h0_BD = x_BLD.new_zeros(x_LBD.shape[1:]) if before_1BD is None else before_1BD[0]
         into, weight, bias, inner = cast("list[Tensor]", self.rnn.all_weights[0])
         h_LBD: Tensor
         if isinstance(self.rnn, nn.GRU):
@@ -101,14 +107,16 @@ class Recurrence(nn.Module):
 
     def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position; the state is (h,), or (h, c) for an LSTM, each (B, D)."""
-        if state is None:
-            before = self._start(x_BD.shape[0])
-        else:
-            parts = tuple(part_BD[None] for part_BD in cast("tuple[Tensor, ...]", state))
-            before = parts if self.parts == 2 else parts[0]
-        y_B1D, after = self.rnn(x_BD[:, None], before)
+        y_B1D, after = self.rnn(x_BD[:, None], self._before(x_BD, state))
         held = after if self.parts == 2 else (after,)
         return y_B1D[:, 0], tuple(part_1BD[0] for part_1BD in held)
+
+    def _before(self, x: Tensor, state: State | None) -> Tensor | tuple[Tensor, ...] | None:
+        """The state to start from as torch wants it, each part (1, B, D)."""
+        if state is None:
+            return self._start(x.shape[0])
+        parts = tuple(part_BD[None] for part_BD in cast("tuple[Tensor, ...]", state))
+        return parts if self.parts == 2 else parts[0]
 
     def _start(self, rows: int) -> Tensor | tuple[Tensor, ...] | None:
         if self.h0_PD is None:

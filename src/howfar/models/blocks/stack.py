@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from howfar.core.errors import UsageError
 from howfar.core.protocols import Mixer, State
-from howfar.models.blocks.base import Sizes, Stepping
+from howfar.models.blocks.base import Chunking, Sizes, Stepping
 
 
 class FeedForward(nn.Module):
@@ -63,6 +63,17 @@ class Residual(nn.Module):
             )
         y_BD, state = self.mixer.step(self.norm(x_BD), state)
         return self._join(x_BD, y_BD), state
+
+    def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The next positions."""
+        if not isinstance(self.mixer, Chunking):
+            raise UsageError(
+                "E-STEP",
+                f"{type(self.mixer).__name__} cannot stop and go on.",
+                "run the whole sequence at once",
+            )
+        y_BLD, state = self.mixer.chunk(self.norm(x_BLD), state)
+        return self._join(x_BLD, y_BLD), state
 
     def _join(self, x: Tensor, y: Tensor) -> Tensor:
         x = x + self.dropout(y)
@@ -118,6 +129,20 @@ class Stack(nn.Module):
             x_BD, new = block.step(x_BD, held)
             after.append(new)
         return self.norm(x_BD), tuple(after)
+
+    def chunk(self, x_BLE: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The next positions; the state is that of `step`.
+
+        Raises:
+            UsageError: E-STEP if a mixer cannot.
+        """
+        x_BLD = x_BLE if self.project is None else self.project(x_BLE)
+        before = [None] * len(self.blocks) if state is None else list(state)
+        after: list[State] = []
+        for block, held in zip(self._residuals(), before, strict=True):
+            x_BLD, new = block.chunk(x_BLD, held)
+            after.append(new)
+        return self.norm(x_BLD), tuple(after)
 
     def reach(self, length: int) -> int | None:
         """1 + sum(reach - 1) over the blocks; None if one is unbounded."""

@@ -98,7 +98,7 @@ def ask(predict: Predict, seqs: Sequences) -> Asked:
             full and width > 1 and (len(shape) == 3 or _follows(predict, tokens, lengths, shape[1]))
         )
     if len(shape) == 3 and not full and shape[1] != 1:
-        raise _misfit(shape, width)
+        raise misfit(shape, width)
     return Asked(predict, everywhere, output.dtype)
 
 
@@ -112,21 +112,20 @@ def answers(asked: Asked, seqs: Sequences, batch: int) -> Tensor:
     answer_NV = torch.cat(
         [_at_target(output, asked, *part) for output, *part in _outputs(asked, seqs, batch)]
     )
-    _check(answer_NV)
+    check(answer_NV)
     return answer_NV
 
 
 def answers_everywhere(asked: Asked, seqs: Sequences, batch: int, places: slice) -> Tensor:
     """The model's output at some positions of every row, float64: (N, places, V)."""
     if not asked.everywhere:
-        message = "The fast design needs an output a position, and this model gives one a sequence."
-        raise UsageError("E-SHAPE", message, 'design="paired".')
+        raise not_everywhere()
     rows = []
     for output, _, _ in _outputs(asked, seqs, batch):
         cut = output[:, places]
         rows.append(cut.reshape(*cut.shape[:2], -1).double().cpu())
     answer_NLV = torch.cat(rows)
-    _check(answer_NLV)
+    check(answer_NLV)
     return answer_NLV
 
 
@@ -216,7 +215,7 @@ def _outputs(asked: Asked, seqs: Sequences, batch: int) -> Iterator[tuple[Tensor
             wide = (tokens.shape[1], int(lengths.max())) if asked.everywhere else (1,)
             fits = output.shape[1] in wide if asked.everywhere or output.ndim == 3 else True
             if len(output) != len(tokens) or not fits:
-                raise _misfit(tuple(output.shape), tokens.shape[1])
+                raise misfit(tuple(output.shape), tokens.shape[1])
             yield output, tokens, seqs.targets[part]
 
 
@@ -243,14 +242,23 @@ def _follows(predict: Predict, tokens: Tensor, lengths: Tensor, num: int) -> boo
     raise UsageError("E-SHAPE", message, "return (B, L, 1) for positions, (B, 1, C) for classes.")
 
 
-def _misfit(shape: tuple[int, ...], length: int) -> UsageError:
+def not_everywhere() -> UsageError:
+    """For a model that answers once a row where an answer a position is needed."""
+    message = "This needs an output a position, and the model gives one a sequence."
+    return UsageError("E-SHAPE", message, 'swap reach with design="paired".')
+
+
+def misfit(shape: tuple[int, ...], length: int) -> UsageError:
+    """For an output of another shape than the first look told."""
     message = f"An output of {shape} does not fit rows of {length} tokens."
     return UsageError("E-SHAPE", message, "one answer a position, or one a row, for every row.")
 
 
-def _check(answer: Tensor) -> None:
-    wrong = answer.isnan() | (answer == torch.inf)
-    if bool(wrong.any()):
+def check(answer: Tensor, rows: Tensor | None = None) -> None:
+    """Refuse answers that are no numbers; rows: their numbers, where these are not 0, 1, ..."""
+    if answer.numel() and not bool(answer.amax() < torch.inf):  # not a number is not less either
+        wrong = answer.isnan() | (answer == torch.inf)
         row = int(wrong.flatten(1).any(1).nonzero()[0])
+        row = row if rows is None else int(rows[row])
         message = f"The model's output at row {row} is not a number, or infinite."
         raise DataError("E-OUTPUT", message, "check the model for overflow; nothing was measured.")

@@ -1,0 +1,171 @@
+"""Any `nn.Module` as `Predict`: which axis is time, which output is the answer, found by asking.
+
+Idea     a module that takes time on axis 0 answers a batch-first question without complaint, in the
+         right shape: rows are then taken for time. So it is asked both ways: the axis along which
+         a change in the first half moves answers in the second half is time. What returns one
+         answer a row tells by the shape alone, as the numbers asked with differ
+Cost     six forward passes over five rows (ten where nothing is seen along time), once a model
+Limits   a model that relates nothing further apart than half a row looks memoryless: rows first.
+         One that does so along both axes mixes up the rows of a batch: rows first, unless a
+         recurrent layer in it has time first; then the caller has to say `batch_first`
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from howfar.adapt.function import call, form_of
+from howfar.adapt.outputs import REALS, Key, choose, take
+from howfar.adapt.wrapped import Wrapped, as_tensor, untouched
+from howfar.core.errors import HowfarError, UsageError
+
+NEAR = 1e-4  # of the whole change: less in the other half is rounding
+Ask = Callable[[Tensor, Tensor], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a module answers: which part of its output, rows first, one answer a position or row."""
+
+    key: Key
+    batch_first: bool
+    everywhere: bool
+
+
+class Module(Wrapped):
+    """A module of unknown making.
+
+    Args:
+        model: called as `model(tokens)` or with lengths or a mask, as its signature says.
+        batch_first: None: find out by asking, at `look` or at the first call.
+    """
+
+    def __init__(self, model: nn.Module, *, batch_first: bool | None = None) -> None:
+        super().__init__(model)
+        self.form = form_of(model.forward)
+        self.batch_first = batch_first
+        self.layout: Layout | None = None
+        self.declare(model)
+
+    def look(self, tokens: Tensor, lengths: Tensor) -> None:
+        """Find out the layout on a few rows of (N, L[, D]) tokens; the model is left as it was.
+
+        Raises:
+            UsageError: E-SHAPE for no answer, E-LAYOUT where time may be either axis.
+        """
+        with torch.no_grad(), untouched(self.model):
+            self.layout = _layout(self._ask, tokens, lengths, self.batch_first, self.model)
+        self.reals = self.layout.key in REALS
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """(B, L, ...) or (B, C), rows first."""
+        if self.layout is None:
+            self.look(tokens, lengths)
+        layout = self.layout
+        assert layout is not None
+        given = tokens if layout.batch_first else tokens.transpose(0, 1)
+        answer = as_tensor(take(self._ask(given, lengths), layout.key))
+        if layout.everywhere and not layout.batch_first:
+            answer = answer.transpose(0, 1)
+        return answer.to(tokens.device)
+
+    def _ask(self, tokens: Tensor, lengths: Tensor) -> Any:  # noqa: ANN401 - a stranger's output
+        """The raw output; `tokens` may have time on either axis."""
+        given = self.placed(tokens)
+        width = tokens.shape[1] if len(lengths) == tokens.shape[0] else tokens.shape[0]
+        return self.ask(partial(call, self.model, self.form, given, lengths, width), given)
+
+
+def _layout(
+    ask: Ask, tokens: Tensor, lengths: Tensor, batch_first: bool | None, model: nn.Module
+) -> Layout:
+    questions = [_rows(tokens, lengths, count) for count in _counts(tokens.shape[1])]
+    # Time first is tried second: its error alone would puzzle those who have rows first.
+    found: dict[bool, Layout] = {}
+    failed: list[HowfarError] = []
+    for first in (True, False) if batch_first is None else (batch_first,):
+        try:
+            found[first] = _one_way(ask, questions, first)
+        except HowfarError as error:
+            failed.append(error)
+    if not found:
+        raise failed[0]
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if not found[False].everywhere or not found[True].everywhere:
+        # An answer a row either way: the one that has the rows of the question is right.
+        return found[True]
+    rows, real = questions[0]
+    along = {first: _relates(ask, rows, real, found[first]) for first in (True, False)}
+    if along[True] and along[False] and _time_first_layers(model):
+        message = "The model relates both rows and positions: which axis is time?"
+        raise UsageError("E-LAYOUT", message, "batch_first=True, or batch_first=False")
+    if not along[True] and not along[False]:
+        # Nothing to see along time, as in rows of one token: then rows must not be related.
+        mixed = {first: _relates(ask, rows, real, found[first], 0) for first in (True, False)}
+        return found[not mixed[True] or mixed[False]]
+    return found[along[True]]
+
+
+def _one_way(ask: Ask, questions: list[tuple[Tensor, Tensor]], first: bool) -> Layout:
+    """The layout if rows are first (or time is); the output has to follow the number of rows."""
+    outputs = [ask(_turned(questions[0][0], first), questions[0][1])]
+    with suppress(HowfarError):  # a model with a state may take one number of rows alone
+        outputs.append(ask(_turned(questions[1][0], first), questions[1][1]))
+    fits = [_fitting(len(rows), rows.shape[1], first) for rows, _ in questions[: len(outputs)]]
+    key = choose(outputs, fits)
+    rows, _ = questions[0]
+    shape = as_tensor(take(outputs[0], key)).shape
+    wide = (len(rows), rows.shape[1]) if first else (rows.shape[1], len(rows))
+    return Layout(key, first, tuple(shape[:2]) == wide)
+
+
+def _fitting(rows: int, length: int, first: bool) -> Callable[[Tensor], bool]:
+    def fits(part: Tensor) -> bool:
+        if part.ndim not in (2, 3):
+            return False
+        if first:
+            return part.shape[0] == rows
+        return tuple(part.shape[:2]) == (length, rows) or (part.ndim == 2 and len(part) == rows)
+
+    return fits
+
+
+def _relates(ask: Ask, rows: Tensor, real: Tensor, layout: Layout, axis: int = 1) -> bool:
+    """Whether a change in the first half of time moves answers in its second half (0: of rows)."""
+    half = rows.shape[axis] // 2
+    other = rows.clone()
+    other.narrow(axis, 0, half).copy_(rows.roll(1, 0).narrow(axis, 0, half))
+    answers = []
+    for question in (rows, other):
+        output = ask(_turned(question, layout.batch_first), real)
+        answer = as_tensor(take(output, layout.key))
+        answers.append(answer if layout.batch_first else answer.transpose(0, 1))
+    moved = (answers[0].double() - answers[1].double()).abs().nan_to_num(0.0, 0.0, 0.0)
+    far = moved.narrow(axis, half, moved.shape[axis] - half)
+    return float(far.max()) > NEAR * max(float(moved.max()), 1e-300)
+
+
+def _rows(tokens: Tensor, lengths: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`count` whole rows, in turn; a shorter row's padding is part of the question."""
+    index = torch.arange(count) % len(tokens)
+    return tokens[index], torch.full((count,), tokens.shape[1], dtype=lengths.dtype)
+
+
+def _counts(length: int) -> tuple[int, int]:
+    """Two numbers of rows, neither of them the number of positions."""
+    few = [count for count in (5, 3, 7) if count != length]
+    return few[0], few[1]
+
+
+def _turned(rows: Tensor, first: bool) -> Tensor:
+    return rows if first else rows.transpose(0, 1)
+
+
+def _time_first_layers(model: nn.Module) -> bool:
+    return any(isinstance(m, nn.RNNBase) and not m.batch_first for m in model.modules())

@@ -1,0 +1,44 @@
+"""What a script calls: `howfar.reach`, `howfar.compare`, `howfar.build` and the rest.
+
+Idea     thin functions over the rooms; the names and shapes here are what users' code relies on
+"""
+
+from howfar.api.comparing import Compared, compare
+from howfar.api.measures import (
+    attention,
+    audit,
+    context,
+    fragments,
+    gradient,
+    influence,
+    interaction,
+    reach,
+    retention,
+    structure,
+)
+from howfar.models import MODELS, Family, build
+from howfar.tasks import task, tasks
+
+__all__ = [
+    "Compared",
+    "attention",
+    "audit",
+    "build",
+    "compare",
+    "context",
+    "families",
+    "fragments",
+    "gradient",
+    "influence",
+    "interaction",
+    "reach",
+    "retention",
+    "structure",
+    "task",
+    "tasks",
+]
+
+
+def families() -> dict[str, Family]:
+    """All families by name, each with its kind, reach, state and source."""
+    return dict(MODELS)

@@ -1,0 +1,77 @@
+"""Families side by side: `howfar.compare`, and what it returns."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from howfar.api.options import options as built
+from howfar.record.comparison import Baseline, Comparison, Row
+from howfar.report.save import write_report
+from howfar.study.compare import compare as run_comparison
+from howfar.study.engine import Event
+from howfar.study.plan import CompareOptions
+from howfar.study.sources import SourceOptions, open_problem
+from howfar.train import Budget
+
+READING = tuple(SourceOptions.__dataclass_fields__)
+
+
+class Compared:
+    """A finished comparison: `.rows`, `.baselines`, `.advice`, `.record`, `.report(folder)`."""
+
+    def __init__(self, record: Comparison) -> None:
+        self.record = record
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """One row a family."""
+        return self.record.rows
+
+    @property
+    def baselines(self) -> tuple[Baseline, ...]:
+        """Simple predictors on the same test items."""
+        return self.record.baselines
+
+    @property
+    def advice(self) -> str:
+        """What to take, computed from the numbers."""
+        return self.record.advice
+
+    def report(self, folder: str | Path) -> Path:
+        """Write report.html, figures and records.json into a folder; returns the page's path."""
+        return write_report([self.record], Path(folder))
+
+
+def compare(
+    source: str | Path,
+    *,
+    families: str | Sequence[str] | None = None,
+    budget: str | Budget | None = None,
+    listen: Callable[[Event], None] | None = None,
+    **options: Any,  # noqa: ANN401 - the fields of CompareOptions and SourceOptions
+) -> Compared:
+    """Train and measure families side by side on a file, a shipped set or a task.
+
+    With workers > 1 other processes are started, so a script then needs the usual
+    `if __name__ == "__main__":` guard.
+
+    Args:
+        source: a path (.csv .tsv .jsonl .parquet .txt), "recall", or a shipped set's name.
+        families: names from `howfar.families()`, or "a,b,c"; None: all.
+        budget: what each run may train on, such as "200k tokens"; None: 1M
+            tokens, at most 8 passes over the data.
+        listen: called with (job, share done, loss) while runs go on.
+        **options: text, label, test, tokens, length, ... (see `study.sources.SourceOptions`) and
+            seeds, rates, parameters, workers, ... (see `study.plan.CompareOptions`).
+    """
+    reading = {key: options.pop(key) for key in READING if key in options and key != "seed"}
+    reading["seed"] = options.get("seed", 0)
+    if families is not None:
+        named = families.split(",") if isinstance(families, str) else families
+        options["families"] = tuple(named)
+    if budget is not None:
+        options["budget"] = budget if isinstance(budget, Budget) else Budget.parse(budget)
+    settings = built(CompareOptions, options)
+    problem = open_problem(os.fspath(source), built(SourceOptions, reading))
+    return Compared(run_comparison(problem, settings, listen=listen or (lambda event: None)))
