@@ -92,13 +92,13 @@ def test_the_interval_holds_the_truth_and_narrows():
     widths = []
     for share in (0.2, 0.02):
         inside = 0
-        for _ in range(40):
+        for _ in range(20):
             data = np.exp(-0.1 * LAGS) * np.exp(share * rng.normal(size=(64, 60)))
             samples = np.stack([data[rng.integers(0, 64, 64)].mean(0) for _ in range(100)])
             fit = fit_decay(LAGS, data.mean(0), samples_RK=samples)
             inside += fit.half_life_low <= np.log(2) / 0.1 <= fit.half_life_high
         widths.append(fit.half_life_high - fit.half_life_low)
-        assert inside >= 33
+        assert inside >= 16
     assert widths[0] > 5 * widths[1]
 
 

@@ -237,11 +237,14 @@ def test_as_many_probes_as_outputs_are_exact(kind):
     assert found.passes == 1 + 2 * 6
 
 
+@pytest.mark.parametrize("probes", [1, 3])
 @pytest.mark.parametrize("kind", ["plain", "centred", "fisher"])
-def test_random_probes_are_unbiased(kind):
+def test_random_probes_are_unbiased(kind, probes):
     tokens, model = known.symbols(1, 8, 6).expand(20_000, -1).contiguous(), logits_model()
     tokens[0] = known.symbols(1, 8, 6, seed=1)  # something must vary
-    found = measure(model, tokens, output=kind, probes=1, sigma="identity", resamples=2, batch=5000)
+    found = measure(
+        model, tokens, output=kind, probes=probes, sigma="identity", resamples=2, batch=5000
+    )
     seen = found.curve.matrix[0, 1:]
     exact = measure(model, tokens[:40], output=kind, probes=6, sigma="identity").curve.matrix[0, 1]
     error = seen.std(0) / len(seen) ** 0.5
@@ -309,13 +312,30 @@ def test_sides_are_kept_apart():
     past = measure(predict, x, targets=targets)
     assert (past.value, past.curve.mean[3], past.window) == (4, 1.0, 20)
     assert past.other_side == pytest.approx(0.2)
-    assert any("20.0% of the squared gradient lies in the future" in s for s in past.warnings)
+    assert any("20% of the squared gradient lies in the future" in s for s in past.warnings)
     future = measure(predict, x, targets=targets, side="future")
     assert (future.value, future.window) == (7, 19)
     assert future.other_side == pytest.approx(0.8)
     turned = measure(lambda x, n: predict(x.flip(1), n).flip(1), x.flip(1), targets=39 - targets)
     assert turned.value == future.value
     np.testing.assert_allclose(turned.curve.mean, future.curve.mean)
+
+
+def test_the_rounding_of_a_transform_is_no_leak():
+    kernel = torch.zeros(64, dtype=torch.float64)
+    kernel[:8] = known.iid(1, 8)[0]
+
+    def predict(x, lengths):
+        padded = torch.fft.rfft(x, 64)
+        return torch.fft.irfft(padded * torch.fft.rfft(kernel), 64)[:, : x.shape[1]]
+
+    x = known.iid(40, 32)
+    found = measure(predict, x, targets=torch.full((40,), 20))
+    assert found.value <= 8
+    assert not any("future" in said for said in found.warnings)
+    leaky = measure(lambda x, n: predict(x, n) + 1e-5 * torch.roll(x, -1, 1), x,
+                    targets=torch.full((40,), 20))  # fmt: skip
+    assert any("lies in the future" in said for said in leaky.warnings)
 
 
 def test_pooled_models_count_from_the_last_token():
@@ -340,6 +360,34 @@ def test_short_rows_and_padding():
     leaky = measure(lambda x, n: x.sum(1, keepdim=True).expand_as(x), x, lengths=lengths)
     assert any("padding moves the output" in said for said in leaky.warnings)
     assert not any("padding" in said for said in found.warnings)
+
+
+def test_what_stands_on_padding_does_not_weigh():
+    """The same rows with wild values behind their ends: the same covariance, the same numbers."""
+    lengths = torch.full((40,), 10)
+    lengths[0] = 20
+    x = known.iid(40, 20)
+    wild = x.clone()
+    wild[1:, 10:] = 1e3
+    one, other = (measure(decay(0.9), tokens, lengths=lengths) for tokens in (x, wild))
+    np.testing.assert_allclose(other.curve.matrix, one.curve.matrix)
+    tokens = known.symbols(40, 20, 7)
+    padded = tokens.clone()
+    padded[1:, 10:] = 6
+    one, other = (measure(Tied(), some, lengths=lengths, probes=3) for some in (tokens, padded))
+    np.testing.assert_allclose(other.curve.matrix, one.curve.matrix)
+
+
+def test_samples_without_any_gradient_say_nothing_of_the_reach():
+    """One row in forty has a gradient: the third of the samples that lack it must not count."""
+
+    def predict(x, lengths):
+        chosen = torch.zeros(len(x), 1, dtype=x.dtype)
+        chosen[0] = float(len(x) == 40)
+        return known.delay(4)(x, lengths) * chosen
+
+    found = measure(predict, known.iid(40, 20))
+    assert (found.value, found.low, found.high) == (5, 5, 5)
 
 
 def test_few_rows_have_no_interval():

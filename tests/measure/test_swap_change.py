@@ -242,6 +242,18 @@ def test_a_milder_change_has_one_scale_with_the_swap():
     assert abs(shuffle.own.value - own) <= 1
 
 
+def test_each_of_several_models_is_on_the_scale_of_its_own_swap():
+    """Order is all there is to a delay, and 1 % of a sum with a faint one: within eps of it."""
+    faint = known.linear([1.0] + [0.0] * 5 + [0.1])
+    found = swap_reach(
+        [known.delay(9), faint],
+        known.iid(200, 40),
+        only=older(200, 40),
+        options=SwapOptions(how="shuffle", resamples=50),
+    )
+    assert found.per_model == (10, 0)
+
+
 def test_a_share_below_eps_is_a_reach_of_nothing_and_said():
     """y = x_t + 0.1 (x_{t-3} - x_{t-4}): order carries about 2 % of the effect."""
     predict = known.linear([1.0, 0, 0, 0.1, -0.1])

@@ -157,6 +157,8 @@ def test_classes_share_the_effect_of_a_window_in_closed_form():
     assert found.own.share.value == pytest.approx(0.5, abs=0.04)
     assert found.own.value == 11
     assert found.own.share.low < 0.5 < found.own.share.high
+    assert found.curve.low[0] <= found.curve.mean[0] <= found.curve.high[0] < 0.6
+    assert not found.warnings
     other = measure(known.boxcar(12), known.iid(num, length), ~only, batch=num)
     assert other.structural == 12
     assert other.own.share.value + found.own.share.value == pytest.approx(1, abs=0.06)

@@ -82,6 +82,23 @@ def test_the_future_is_the_past_of_reversed_time(seed, place, how):
     )
 
 
+class Promising:
+    """Declares the past it sees, one token; its future is 8 tokens ahead."""
+
+    def reach(self, length):
+        return 1
+
+    def __call__(self, x, n):
+        return x + mirrored(known.delay(8))(x, n)
+
+
+def test_a_declared_reach_is_one_into_the_past():
+    found = swap_sides(Promising(), known.iid(64, 41))
+    assert (found.past.structural, found.future.structural) == (1, 9)
+    assert not found.past.warnings
+    assert not found.future.warnings
+
+
 def test_padding_is_no_future():
     """Rows end at their length: what pads hold is neither swapped nor counted."""
     tokens = known.symbols(64, 30, 5)
@@ -162,7 +179,8 @@ def test_noise_and_rounding_are_not_taken_for_a_look_ahead():
     def noisy(x, n):
         return known.delay(5)(x, n) + 0.05 * torch.randn(x.shape, generator=rng)
 
-    assert not looks(swap_reach(noisy, known.iid(64, 40)))
+    for targets in ("last", "middle"):
+        assert not looks(swap_reach(noisy, known.iid(64, 40), targets=targets))
 
     def convolved(x, n):
         weight = torch.zeros(x.shape[1], dtype=x.dtype)

@@ -37,10 +37,11 @@ def _within(predict: object, depth: int = 2) -> list[object]:
     elif hasattr(predict, "__code__"):
         closure = getattr(predict, "__closure__", None) or ()
         names = getattr(predict, "__globals__", {})
-        values = [cell.cell_contents for cell in closure if _filled(cell)]
+        values = [getattr(predict, "__self__", None)]
+        values += [cell.cell_contents for cell in closure if _filled(cell)]
         values += [names.get(name) for name in predict.__code__.co_names]
     else:
-        values = [getattr(predict, "__self__", None), *getattr(predict, "__dict__", {}).values()]
+        values = list(getattr(predict, "__dict__", {}).values())
     plain = [value for value in values if callable(value) and not isinstance(value, type)]
     inner = [value for value in plain if depth > 1 and not isinstance(value, nn.Module)]
     return values + [held for value in inner for held in _within(value, depth - 1)]
@@ -109,8 +110,10 @@ class Guard:
         self.reattach()
         with torch.no_grad():
             for tensor, content in self.tensors.values():
-                if not same(tensor, content):
+                if tensor.shape != content.shape or tensor.dtype != content.dtype:
                     tensor.data = content.clone()
+                elif not same(tensor, content):
+                    tensor.copy_(content)
 
     def stored(self) -> set[str]:
         """Names of what `state_dict` keeps."""

@@ -112,7 +112,8 @@ def judge(
 
 def _noise(subject: Subject, units: int) -> float:
     """What equal questions differ by in this model, with a margin."""
-    return 8 * max(subject.noise, subject.randomness if units == OTHER_SHAPE else 0.0)
+    shapes = max(subject.randomness, subject.rounding) if units == OTHER_SHAPE else 0.0
+    return 8 * max(subject.noise, shapes)
 
 
 def largest(subject: Subject, pair: Pair, units: int, *, exact: bool) -> Moved:

@@ -27,13 +27,8 @@ def check_modes(subject: Subject, material: Material) -> Outcome:
             "In evaluation mode equal calls differ with the global random state: an answer"
             f" {random.words()}. Dropout or other noise is not switched off."
         )
-        return Outcome(
-            (
-                Finding(
-                    "train_eval", message, _example(*_small(subject, rows, random, EVAL), subject)
-                ),
-            )
-        )
+        example = _example(*_small(subject, rows, random, EVAL), subject)
+        return Outcome((Finding("train_eval", message, example),))
     training = [
         name for name, part in subject.guard.parts.items() if part.training and _matters(part)
     ]

@@ -6,6 +6,7 @@ Units    effect, floor and scale in the unit of the model's output
 """
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -42,7 +43,10 @@ class Example:
     scale: float = 0.0
 
     def plain(self) -> dict[str, Any]:
-        """For JSON: numbers and lists, rows cut to 32 tokens around where it happens."""
+        """For JSON: numbers and lists, rows cut to 32 tokens around where it happens.
+
+        effect: None where an answer becomes another kind of number.
+        """
         places = [place for place in (self.target, self.source) if place is not None]
         first = max(0, (min(places) if places else 0) - SHOWN // 4)
         part = slice(first, first + SHOWN)
@@ -55,7 +59,7 @@ class Example:
             "row": self.row,
             "target": self.target,
             "source": self.source,
-            "effect": self.effect,
+            "effect": self.effect if isfinite(self.effect) else None,
             "floor": self.floor,
             "scale": self.scale,
         }

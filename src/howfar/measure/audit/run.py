@@ -89,9 +89,10 @@ def audit(
         said.append("the parameters were not copied: a change to them would not be undone")
     if subject.noise > 0:
         said.append(f"equal calls differ by {subject.noise:.2g}: smaller faults are not seen")
-    elif subject.randomness > 0:
+    elif max(subject.randomness, subject.rounding) > 0:
+        moves = max(subject.randomness, subject.rounding)
         said.append(
-            f"noise or rounding moves answers by {subject.randomness:.2g} from one shape of batch"
+            f"noise or rounding moves answers by {moves:.2g} from one shape of batch"
             " to another: smaller faults that change the shape are not seen"
         )
     return runner.result(tuple(said))
@@ -172,6 +173,7 @@ class _Runner:
         ordered = [
             finding
             for kind in KINDS
+            if kind in self.options.checks
             for finding in [found for found in self.findings if found.kind == kind][:1]
         ]
         return Audit(

@@ -5,6 +5,7 @@ Idea     every call starts from the same global random state, in evaluation mode
 Shapes   an answer is (B, P, V): P positions, or 1 for a model with one output a sequence
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -62,7 +63,8 @@ class Subject:
     overwrites: the model was seen to write into its tokens.
     resetting: put the modules' state back before each call. mixing: rows of a batch depend on one
     another. noise: what equal calls differ by if nothing helps against it. randomness: what the
-    global random state moves, which is the same for equal shapes only.
+    global random state moves, rounding: what float64 moves if that is much; both are the same for
+    equal shapes only.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Subject:
         self.everywhere = False
         self.resetting = self.mixing = self.overwrites = False
         self.classes: Tensor | None = None
-        self.noise = self.randomness = 0.0
+        self.noise = self.randomness = self.rounding = 0.0
         self.dtype = torch.float32
         self.sample: Rows | None = None
         self._exact: bool | None = None
@@ -175,7 +177,7 @@ class Subject:
         apart = float((plain - wide).nan_to_num().abs().max())
         if apart > AGREES * size:
             # a model that amplifies rounding this much gives any shape its own answer
-            self.randomness = max(self.randomness, apart)
+            self.rounding = apart
         return apart <= AGREES * size
 
 
@@ -209,6 +211,8 @@ def takes_lengths(predict: object) -> bool:
     of lengths.
     """
     called = predict.forward if isinstance(predict, nn.Module) else predict
+    if isinstance(predict, functools.partial) and isinstance(predict.func, nn.Module):
+        called = functools.partial(predict.func.forward, *predict.args, **predict.keywords)
     try:
         signature = inspect.signature(called)  # type: ignore[arg-type]
     except (TypeError, ValueError):

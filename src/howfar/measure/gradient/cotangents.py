@@ -40,7 +40,7 @@ class Cotangents:
         if self.exact:
             return [np.eye(self.width)[[m] * rows] for m in range(self.count)]
         signs = [rng.integers(0, 2, (rows, self.width)) for rng in stream]
-        return [(2.0 * sign - 1) for sign in signs]
+        return [(2.0 * sign - 1) / np.sqrt(self.count) for sign in signs]
 
     def cotangent(self, answer_BV: Tensor, drawn: np.ndarray) -> Tensor:
         """A r: (B, V) to send back from the answers."""

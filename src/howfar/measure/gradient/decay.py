@@ -129,7 +129,7 @@ def _half_life(law: _Law, last: int, r2: float | None) -> tuple[float | None, st
         return None, "no half-life: the gradient falls by a power of the distance"
     if rate <= 0:
         return None, f"no half-life: the gradient does not fall over {last} lags"
-    if np.log(2) / rate > 10 * last:
+    if np.log(2) / rate > last:
         return None, f"half-life beyond the {last} lags fitted"
     return float(np.log(2) / rate), ""
 

@@ -36,6 +36,7 @@ from howfar.measure.gradient.options import GradientOptions
 from howfar.measure.stats import MIN_SEQUENCES
 
 UNLIKE = 0.1  # the share of the output's variance below which a linear reading misses most of it
+ROUNDING = 100  # times the rounding of one product: what sums and transforms may add to it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,10 +262,11 @@ class _Summary:
                 f"the gradient accounts for {linear:.1%} of the output's variance: "
                 "it is local, and the model saturates or is steep elsewhere; trust the swap reach"
             )
-        if self.other_side > 0:
+        if self.other_side > ROUNDING * self.noise:
             other = "past" if self.options.side == "future" else "future"
-            said.append(f"{self.other_side:.1%} of the squared gradient lies in the {other}")
-        if self.padding > 0:
+            share = f"{100 * self.other_side:.3g}%"
+            said.append(f"{share} of the squared gradient lies in the {other}")
+        if self.padding > ROUNDING * self.noise * self.here:
             said.append("padding moves the output: the model reads beyond the lengths")
         if fit is not None and fit.note:
             said.append(fit.note)

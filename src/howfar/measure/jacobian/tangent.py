@@ -76,9 +76,9 @@ def pull(step: Step | Call, x: Tensor, state_BS: Tensor, u_BMS: Tensor) -> Tenso
         if not after.requires_grad:
             made.append(torch.zeros_like(some_BmS))
             continue
-        sent = some_BmS.reshape(rows * m, size).to(after.dtype)
+        sent = some_BmS.reshape(rows * m, size).to(after)
         (back,) = torch.autograd.grad(after, many, sent, allow_unused=True, materialize_grads=True)
-        made.append(back.detach().double().reshape(rows, m, size))
+        made.append(back.detach().double().cpu().reshape(rows, m, size))
     pulled_BMS = torch.cat(made, 1)
     if not bool(pulled_BMS.isfinite().all()):
         raise DataError("E-GRADIENT", "A step's gradient is not finite.", "look for overflow.")
@@ -102,9 +102,9 @@ def push(step: Step | Call, x: Tensor, state_BS: Tensor, q_BSM: Tensor) -> Tenso
     after = step(x.repeat_interleave(count, 0), many)
     u = torch.zeros_like(after, requires_grad=True)
     (back,) = torch.autograd.grad(after, many, u, create_graph=True)
-    sent = q_BSM.mT.reshape(rows * count, size).to(after.dtype)
+    sent = q_BSM.mT.reshape(rows * count, size).to(after)
     (along,) = torch.autograd.grad(back, u, sent)
-    return along.detach().double().reshape(rows, count, size).mT
+    return along.detach().double().cpu().reshape(rows, count, size).mT
 
 
 def can_push(step: Step | Call, x: Tensor, state_BS: Tensor, generator: torch.Generator) -> bool:

@@ -6,7 +6,9 @@ Idea     swap      the donor's token at the same place: what far tokens are, and
          drop      far tokens are left out and the rest moves together; the target's own place stays
                    and takes the donor's token where it is far
 Shapes   tokens (N, W) or (N, W, D), far (N, W)
-Limits   a dropped token shifts the positions of the rest, and shortens the row
+Limits   a special token that opens every row is its donor's too, so a swap leaves it; another order
+         or a drop moves it: leave it out by `only`. A dropped token shifts the positions of the
+         rest, and shortens the row
 """
 
 from collections.abc import Callable

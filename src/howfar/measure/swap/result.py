@@ -10,7 +10,7 @@ from howfar.measure.curve import Curve
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A part of an effect: value in 0 .. 1 (a little more is chance), with its interval."""
+    """A part of an effect, with its interval; above 1 where it does more than the whole."""
 
     value: float
     low: float | None

@@ -4,6 +4,8 @@ Idea     a class of tokens, an order, a side: C_part(k) / C_whole(0), where nume
          denominator are resampled together
 """
 
+from copy import copy
+
 import numpy as np
 
 from howfar.core.seeds import Seeds
@@ -43,6 +45,8 @@ def share_of(part_SN: np.ndarray, whole_SN: np.ndarray, options: SwapOptions) ->
 def own_reach(effects: Effects, options: SwapOptions) -> Own:
     """The reach relative to what the same change does with no token kept."""
     share = share_of(effects.moved[0], effects.whole, options)
+    effects = copy(effects)  # measured k stay shared
+    effects.whole = effects.moved[0]
     doubt = Doubt(effects, options)
     if doubt.whole <= 3 * effects.floor:
         return Own(share=share, value=None, low=None, high=None, censored=False)
