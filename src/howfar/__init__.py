@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from howfar.api import build as build
     from howfar.api import compare as compare
     from howfar.api import context as context
+    from howfar.api import demand as demand
     from howfar.api import families as families
     from howfar.api import fragments as fragments
     from howfar.api import gradient as gradient
@@ -36,6 +37,7 @@ __all__ = [
     "build",
     "compare",
     "context",
+    "demand",
     "families",
     "fragments",
     "gradient",

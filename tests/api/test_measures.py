@@ -8,7 +8,7 @@ from tests.measure import known
 from torch import nn
 
 import howfar
-from howfar.api.measures import KINDS, measure, parts
+from howfar.api.engine import KINDS, measure, parts
 from howfar.core.errors import UsageError
 
 
@@ -83,13 +83,13 @@ def test_logits_that_nobody_reads_are_not_made(monkeypatch):
     pytest.importorskip("transformers")
     from tests.adapt.test_huggingface import SIZES, made
 
-    from howfar.api import measures
+    from howfar.api import engine
 
     model = made("LlamaForCausalLM", SIZES)
     whole = howfar.reach(model, TOKENS)
     widths = []
     handle = model.lm_head.register_forward_hook(lambda m, x, y: widths.append(y.shape[1]))
-    monkeypatch.setattr(measures, "MANY_LOGITS", 0)
+    monkeypatch.setattr(engine, "MANY_LOGITS", 0)
     last = howfar.reach(model, TOKENS)
     handle.remove()
     assert set(widths[1:]) == {1}

@@ -233,6 +233,21 @@ def test_values_and_the_map_behind_them_are_recognised(kind):
     assert layer.name == ("softmax" if kind is ByHand else "")
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_maps_stored_either_way_round(turned):
+    """`F.linear` takes (D, H E), `torch.addmm` (as GPT-2's map) takes (H E, D)."""
+    weight = normal(7, H * E)
+    q, k, v = (normal(B, H, T, E, seed=s) for s in range(3))
+
+    def run():
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B * T, H * E)
+        return torch.addmm(torch.zeros(7).double(), y, weight.T) if turned else F.linear(y, weight)
+
+    found, _, _ = calls(run)
+    want = torch.einsum("bhte,dhe->bhtd", v, weight.reshape(7, H, E)).norm(dim=-1)
+    torch.testing.assert_close(found[0][1], want)
+
+
 def test_a_map_that_is_not_next_is_not_taken():
     class Gated(Fused):
         def forward(self, tokens, lengths):

@@ -51,8 +51,11 @@ def test_a_pattern_must_match_the_whole_token(pattern, want):
 
 def test_a_vocabulary_may_be_a_mapping_and_pads_need_no_string():
     ids = torch.tensor([[500, 7, -100], [7, 500, 9]])
-    mask = matching("b", ids, {500: "a", 7: "b", 9: "b"}, lengths=torch.tensor([2, 3]))
-    assert mask.tolist() == [[False, True, False], [True, False, True]]
+    names, lengths = {500: "a", 7: "b", 9: "b"}, torch.tensor([2, 3])
+    b = matching("b", ids, names, lengths=lengths)
+    assert b.tolist() == [[False, True, False], [True, False, True]]
+    a = matching("a", ids, names, lengths=lengths)
+    assert a.tolist() == [[True, False, False], [False, True, False]]
 
 
 @pytest.mark.parametrize("wrong", ["(", "*", "[a", "(?P<n>a)(?P<n>b)", "a{99999999999}"])

@@ -3,7 +3,7 @@
 Idea     thin functions over the rooms; the names and shapes here are what users' code relies on
 """
 
-from howfar.api.comparing import Compared, compare
+from howfar.api.comparing import Compared, compare, demand
 from howfar.api.measures import (
     attention,
     audit,
@@ -26,6 +26,7 @@ __all__ = [
     "build",
     "compare",
     "context",
+    "demand",
     "families",
     "fragments",
     "gradient",

@@ -1,4 +1,4 @@
-"""Families side by side: `howfar.compare`, and what it returns."""
+"""What starts from data: families side by side, and how far back the data itself reaches."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from howfar.api.options import options as built
-from howfar.record.comparison import Baseline, Comparison, Row
+from howfar.core.errors import UsageError, shown
+from howfar.record.comparison import Baseline, Comparison, Need, Row
 from howfar.report.save import write_report
 from howfar.study.compare import compare as run_comparison
+from howfar.study.demand import needs
 from howfar.study.engine import Event
 from howfar.study.plan import CompareOptions
 from howfar.study.sources import SourceOptions, open_problem
@@ -75,3 +77,31 @@ def compare(
     settings = built(CompareOptions, options)
     problem = open_problem(os.fspath(source), built(SourceOptions, reading))
     return Compared(run_comparison(problem, settings, listen=listen or (lambda event: None)))
+
+
+def demand(
+    source: str | Path,
+    *,
+    seed: int = 0,
+    **options: Any,  # noqa: ANN401 - the fields of SourceOptions
+) -> tuple[Need, ...]:
+    """How far back the data reaches, whatever the model: what a long memory could be good for.
+
+    Args:
+        source: a path, or a shipped set's name, as for `compare`.
+        seed: of all draws.
+        **options: text, label, tokens, length, ... (see `study.sources.SourceOptions`).
+
+    Returns:
+        One `Need` a measure that fits the data: `.name`, `.value`, `.censored`, `.curve`, ...
+
+    Raises:
+        UsageError, DataError: whatever is wrong with the data, or a made task, which says its
+        distances itself.
+    """
+    reading = {"whole": options.get("length") is None, **options, "seed": seed}
+    found = needs(open_problem(os.fspath(source), built(SourceOptions, reading)), seed)
+    if not found:
+        message = f"{shown(str(source))} is a made task: it says its distances itself."
+        raise UsageError("E-OPTION", message, "a file, or a shipped set such as tinyshakespeare")
+    return found

@@ -27,7 +27,7 @@ def audit_command(
 
     MODEL and DATA are as for `howfar reach`. Exit code 0: nothing was found; 1: there are findings.
     """
-    from howfar.api.measures import measure
+    from howfar.api.engine import measure
     from howfar.cli.write import document, log, note, result
 
     subject = open_subject(model, data, options)

@@ -110,8 +110,8 @@ def reach_command(
     figures = [] if folder is None else draw(found, subject.name, folder)
     told = [found_data(kind, value) for kind, value in found.items()]
     wrong = [
-        {"kind": kind, "code": error.code, "message": error.message, "hint": error.hint}
-        for kind, error in failed.items()
+        {"kind": kind, "code": fault.code, "message": fault.message, "hint": fault.hint}
+        for kind, fault in failed.items()
     ]
     if as_json:
         drawn = {"figures": [str(path) for path in figures]} if figures else {}
@@ -121,8 +121,8 @@ def reach_command(
     result(subject.line)
     for kind, value in found.items():
         result("\n".join(lines(kind, value)))
-    for kind, error in failed.items():
-        result(f"{kind}: not measured: {error}")
+    for kind, fault in failed.items():
+        result(f"{kind}: not measured: {fault}")
     for path in figures:
         result(f"figure: {path}")
     return 1 if failed else 0
@@ -214,7 +214,7 @@ def run(kind: str, subject: Subject, options: dict[str, Any], *, names_next: boo
     Raises:
         UsageError: E-OPTION for an option that was given and that the measure does not have.
     """
-    from howfar.api.measures import measure, parts
+    from howfar.api.engine import measure, parts
     from howfar.core.errors import UsageError
 
     known = parts(kind)[1].__dataclass_fields__

@@ -128,7 +128,8 @@ class Gather:
             raise UsageError("E-ATTENTION", message, "a model that calls all layers for all rows.")
         found.order += index.tolist()
         found.rows += len(index)
-        found.shortest_view = min(int(view.places.min()) for view in views.values()) + 1
+        seen = min(int(view.places.min()) for view in views.values()) + 1
+        found.shortest_view = min(found.shortest_view or seen, seen)
         self._keep(found, sums)
         rolled = rollout.attended()
         found.not_rolled |= rolled is None and self.options.rollout > 0
