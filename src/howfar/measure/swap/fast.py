@@ -24,9 +24,10 @@ from howfar.measure.swap.options import SwapOptions
 class Fast:
     """Effects at every k from one pass a cut: position t keeps k = t - s + 1 tokens.
 
-    moved, worse, whole, floor, top: as in `Paired`, but the window ends at the last position:
-    nothing is known beyond, and `top` is a measured point like any other. noise: what asking a
-    small share of the rows or tokens twice moves. passes: what was asked, looks and repeats too.
+    moved, worse, whole, their parts by way, floor, top: as in `Paired`, but the window ends at the
+    last position: nothing is known beyond, and `top` is a measured point like any other. noise:
+    what asking a small share of the rows or tokens twice moves. passes: what was asked, looks and
+    repeats too.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Fast:
         self.ways = probe.donors(len(seqs.tokens), options.donors, rng)
         self.given = [probe.donor_tokens(seqs, way) for way in self.ways]
         evenly = np.linspace(0, length, options.cuts + 2).round().astype(int)[1:-1]
-        self.cuts = sorted({max(1, int(cut)) for cut in evenly})
+        self.cuts: list[int] = sorted({max(1, int(cut)) for cut in evenly})
         self.window = self.top = length - self.cuts[-1]
         walks = [probe.Walk(model, seqs, options.batch) for model in models]
         self.models = [walk.asked for walk in walks]
@@ -57,38 +58,43 @@ class Fast:
         self.floor = self.noise + max(rounding for _, _, rounding in found)
         self.passes = sum(walk.passes for walk in walks)
         kept = range(self.top + 1)
-        self.moved = {k: np.stack([moved[:, k] for moved, _, _ in found]) for k in kept}
-        self.worse: dict[int, np.ndarray] = {}
+        moved_WSNK = np.stack([moved for moved, _, _ in found], axis=1)
+        self.moved_by_way = {k: moved_WSNK[..., k] for k in kept}
+        self.moved = {k: moved.mean(0) for k, moved in self.moved_by_way.items()}
+        self.worse_by_way: dict[int, np.ndarray] = {}
         if labels is not None:
-            self.worse = {k: np.stack([worse[:, k] for _, worse, _ in found]) for k in kept}
-        self.whole = self.moved[0]
+            worse_WSNK = np.stack([worse for _, worse, _ in found], axis=1)
+            self.worse_by_way = {k: worse_WSNK[..., k] for k in kept}
+        self.worse = {k: worse.mean(0) for k, worse in self.worse_by_way.items()}
+        self.whole, self.whole_by_way = self.moved[0], self.moved_by_way[0]
 
     def at(self, k: int) -> np.ndarray:
         """Mean divergence with k tokens kept: (S, N)."""
         return self.moved[k]
 
     def _effects(self, walk: probe.Walk) -> tuple[np.ndarray, np.ndarray, float]:
-        """One model's (N, K) effects and extra losses, and what rounding may make of nothing."""
+        """One model's (W, N, K) effects and extra losses, and what rounding may make of nothing."""
         first = self.cuts[0] - 1
         if self.labels is not None:
             check_labels(self.labels[:, first : self.length], walk.width)
         segments = [
             probe.Segment(cut - 1, cut + self.top, tuple(self._changed(cut))) for cut in self.cuts
         ]
-        moved = np.zeros((len(self.seqs.tokens), self.top + 1))
+        moved = np.zeros((len(self.given), len(self.seqs.tokens), self.top + 1))
         worse = np.zeros_like(moved)
         largest = 0.0
         for block in walk.compare(segments):
             begin = segments[block.segment].begin
-            here = np.s_[block.rows.numpy(), block.first - begin : block.last - begin]
+            rows = block.rows.numpy()
+            here = np.s_[block.changed, rows, block.first - begin : block.last - begin]
             moved[here] += probe.diverge(self.kind, block.clean, block.other)
             if self.labels is not None:
                 labels = self.labels[block.rows, block.first : block.last]
                 worse[here] += extra_nats(block.other, block.clean, labels)
             largest = max(largest, block.largest)
-        count = len(self.given) * len(self.cuts)
+        moved, worse = moved / len(self.cuts), worse / len(self.cuts)
         rounding = probe.resolution(self.kind, torch.tensor([largest]).double(), walk.asked.eps)
-        return moved / count, worse / count, rounding
+        return moved, worse, rounding
 
     def _changed(self, cut: int) -> list[probe.Changed]:
         return [

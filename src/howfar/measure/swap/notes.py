@@ -1,6 +1,6 @@
 """What must be said beside a swap reach: each warning is one sentence, or none."""
 
-from howfar.measure.stats import MIN_SEQUENCES, interval
+from howfar.measure.stats import MIN_SEQUENCES
 from howfar.measure.swap.doubt import Doubt, Effects
 from howfar.measure.swap.options import SwapOptions
 from howfar.measure.swap.paired import Paired
@@ -25,8 +25,6 @@ def about_effects(
         said.append(_no_influence(effects, options))
     if noisy:
         said.append("equal calls give different answers: a share of the effect is noise")
-    if options.donors > 1:
-        said.append("sequences share donors, which the interval leaves out: it is too narrow")
     if num < MIN_SEQUENCES:
         said.append(f"no interval: {num} sequences, at least {MIN_SEQUENCES} are needed")
     said.extend(_about_lengths(effects, options))
@@ -82,7 +80,7 @@ def rise(
     if value is None:
         return ()
     over = [k for k in sorted(effects.moved) if k >= value]
-    over = [k for k in over if interval(doubt.ratios(k), options.ci)[0] > options.eps]
+    over = [k for k in over if doubt.band(k)[0] > options.eps]
     if not over:
         return ()
     share = doubt.ratio(over[-1])

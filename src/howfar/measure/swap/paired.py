@@ -24,6 +24,7 @@ class Paired:
 
     moved, worse: k -> (S, N); `top` is the k at which nothing is changed, by construction.
     whole: (S, N), the effect of a swap of the whole region: what shares are shares of.
+    moved_by_way, worse_by_way, whole_by_way: the same before the mean over donors, (W, S, N).
     ways, given: the donors of every row, and their tokens, one entry a donor.
     noise: what repeating the clean pass moves; floor: that and what rounding may, in units of the
     divergence.
@@ -54,14 +55,18 @@ class Paired:
         check_labels(labels_N, self.clean[0].shape[1])
         self.noise, self.floor = noise_of(self.kind, self.models, self.clean, asking.answers(seqs))
         self.window = self.top = region.top
-        nothing = np.zeros((len(self.models), len(seqs.tokens)))
-        self.moved: dict[int, np.ndarray] = {self.top: nothing}
-        self.worse: dict[int, np.ndarray] = {} if labels_N is None else {self.top: nothing}
+        nothing = np.zeros((len(self.draws), len(self.models), len(seqs.tokens)))
+        self.moved_by_way = {self.top: nothing}
+        self.worse_by_way = {} if labels_N is None else {self.top: nothing}
+        self.moved: dict[int, np.ndarray] = {self.top: nothing.mean(0)}
+        self.worse: dict[int, np.ndarray] = {} if labels_N is None else {self.top: nothing.mean(0)}
         for k in {0, *(options.grid or log_grid(self.window - 1))}:
             if k < self.top:
                 self.at(k)
         plain = self.how == "swap" and bool((region.far(0) == region.everything).all())
-        self.whole = self.moved[0] if plain else self.change("swap", region.everything)[0]
+        by_way = self.moved_by_way[0] if plain else self.change("swap", region.everything)[0]
+        self.whole_by_way = by_way
+        self.whole = self.moved[0] if plain else by_way.mean(0)
 
     @property
     def passes(self) -> int:
@@ -71,22 +76,23 @@ class Paired:
     def at(self, k: int) -> np.ndarray:
         """Mean divergence over donors with k tokens kept: (S, N). Remembered."""
         if k not in self.moved:
-            self.moved[k], worse = self.change(self.how, self.region.far(k))
+            self.moved_by_way[k], worse = self.change(self.how, self.region.far(k))
+            self.moved[k] = self.moved_by_way[k].mean(0)
             if self.labels is not None:
-                self.worse[k] = worse
+                self.worse_by_way[k], self.worse[k] = worse, worse.mean(0)
         return self.moved[k]
 
     def change(self, how: str, far_NW: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Mean effect and extra loss over donors of changing some places: (S, N) each."""
-        moved = np.zeros((len(self.models), len(self.seqs.tokens)))
+        """Effect and extra loss of changing some places, donor by donor: (W, S, N) each."""
+        moved = np.zeros((len(self.draws), len(self.models), len(self.seqs.tokens)))
         worse = np.zeros_like(moved)
-        for draw in self.draws:
+        for way, draw in enumerate(self.draws):
             part = CHANGES[how](self.seqs, far_NW, self.region, draw)
             for s, answer_NV in enumerate(self._answers(part)):
-                moved[s] += probe.diverge(self.kind, self.clean[s], answer_NV)
+                moved[way, s] = probe.diverge(self.kind, self.clean[s], answer_NV)
                 if self.labels is not None:
-                    worse[s] += extra_nats(answer_NV, self.clean[s], self.labels)
-        return moved / len(self.draws), worse / len(self.draws)
+                    worse[way, s] = extra_nats(answer_NV, self.clean[s], self.labels)
+        return moved, worse
 
     def _answers(self, part: probe.Sequences) -> list[Tensor]:
         if part.tokens.shape == self.seqs.tokens.shape:

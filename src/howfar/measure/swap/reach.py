@@ -13,10 +13,10 @@ Sides    "past" and, of a model that reads both ways, "future", its mirror image
 Parts    a class of tokens (`only`) or a milder change (`how`) is measured on the scale of the swap
          of everything, r = C_part(k) / C_swap(0): r(0) is then its share, and reaches compare. Its
          value may be 0: with nothing kept it does less than eps. `own` has its own scale
-Doubt    percentile bootstrap over sequences (and over models, where several stand for a family). On
-         a mixture of two decays 95 % intervals hold the truth in 88 % (32 sequences) to 91 % (128)
-         of the paired repeats, and in 95 % or more of the fast ones (bench/coverage.py): effects
-         are heavy-tailed, and a sequence that gives to another is not independent of it
+Doubt    bootstrap over sequences, studentised, with the dependence that shared donors bring; the
+         interval of R holds the k at which the data cannot say on which side of eps r(k) is (see
+         `doubt`). Several models of one family add the variance between them. How often nominal
+         95 % intervals hold the truth: docs/coverage.md
 Units    reach in kept tokens: a reach of 1 is the newest token alone. Benefit in nats a target
 Source   our definition; closed form for linear models: r(k) = sum_{d>=k} g_d^2 / sum_d g_d^2.
          The benefit threshold of 0.01 nats is about the 1 % perplexity of Khandelwal et al. 2018,
@@ -32,23 +32,23 @@ from torch import Tensor
 from howfar.core.errors import DataError
 from howfar.core.protocols import Predict, Reaching
 from howfar.measure.curve import Curve
-from howfar.measure.stats import MIN_SEQUENCES, crossing, interval
+from howfar.measure.stats import MIN_SEQUENCES, crossing
 from howfar.measure.swap import notes
 from howfar.measure.swap.ahead import looks_ahead
 from howfar.measure.swap.doubt import (
     Doubt,
     Effects,
-    fill_interval,
     furthest,
     last_measured,
     limits,
+    narrow,
     sharpen,
     within,
 )
 from howfar.measure.swap.options import SwapOptions
 from howfar.measure.swap.result import SwapReach
 from howfar.measure.swap.setup import Given, set_up
-from howfar.measure.swap.share import Shared, is_part, own_reach
+from howfar.measure.swap.share import is_part, own_reach
 from howfar.measure.swap.source import source_share
 
 LEVELS = (0.5, 0.05, 0.01)
@@ -112,7 +112,7 @@ def swap_reach(  # noqa: PLR0913 - what a user may give
 
 def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) -> SwapReach:
     part = is_part(effects)
-    doubt = Shared(effects, options) if part else Doubt(effects, options)
+    doubt = Doubt(effects, options)
     own = own_reach(effects, options) if part and doubt.whole > 3 * effects.floor else None
     num = effects.moved[0].shape[1]
     most = max(float(moved.mean()) for moved in effects.moved.values())
@@ -134,8 +134,9 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
         tolerance = options.tolerance_nats
         useful = furthest(effects, lambda k: doubt.useful(k, tolerance), exact=exact)
     if influence and exact:
-        fill_interval(effects, doubt, options)
         sharpen(effects, doubt, levels)
+        if sure:
+            narrow(effects, doubt, options.eps)
     ladder = {eps: within(doubt.crossing(eps), effects) if influence else None for eps in levels}
     value = ladder[options.eps]
     low, high = limits(doubt, effects, options, value) if influence and sure else (None, None)
@@ -194,7 +195,7 @@ def _per_model(effects: Effects, eps: float) -> tuple[int | None, ...]:
 
 def _curve(effects: Effects, doubt: Doubt, options: SwapOptions, *, influence: bool) -> Curve:
     kept = tuple(sorted(effects.moved)) if influence else ()  # else a ratio of noise to noise
-    bounds = [interval(doubt.ratios(k), options.ci) for k in kept]
+    bounds = [doubt.band(k) for k in kept]
     return Curve(
         axis="kept tokens",
         unit="share of the effect",
@@ -212,7 +213,7 @@ def _curve(effects: Effects, doubt: Doubt, options: SwapOptions, *, influence: b
 
 def _benefit_curve(effects: Effects, doubt: Doubt, options: SwapOptions) -> Curve:
     kept = tuple(sorted(effects.worse))
-    bounds = [interval(doubt.bootstrap.means(effects.worse[k]), options.ci) for k in kept]
+    bounds = [doubt.worse(k) for k in kept]
     return Curve(
         axis="kept tokens",
         unit="nats",

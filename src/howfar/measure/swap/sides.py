@@ -9,6 +9,7 @@ Units    kept tokens on each side, the target counted in both
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from torch import Tensor
 
 from howfar.core.protocols import Predict
@@ -79,8 +80,12 @@ def swap_sides(
     both = Paired(Plain(models, seqs, options.batch), seqs, row, swap)
     shares: list[Share | None] = [None, None]
     if both.whole.mean() > 3 * both.floor:
+        whole = both.whole_by_way
         parts = (found[side].curve.matrix[..., 0] for side in ("past", "future"))
-        shares = [share_of(part_SN, both.whole, options) for part_SN in parts]
+        shares = [
+            share_of(np.broadcast_to(part_SN, whole.shape), whole, both.ways, options)
+            for part_SN in parts
+        ]
     said = tuple(text for text in found["past"].warnings if text != ONE_SIDE)
     return SwapSides(
         past=replace(found["past"], warnings=said),

@@ -71,13 +71,14 @@ def source_share(effects: Effects, options: SwapOptions) -> Share | None:
     asking = effects.asking
     tokens, source = asking.seqs, asking.source
     here, there = past(tokens), around(source, source.targets)
-    alone_SN, both_SN = np.zeros_like(effects.whole), np.zeros_like(effects.whole)
-    for of_tokens, of_source in zip(draws(tokens, options), draws(source, options), strict=True):
+    alone, both = np.zeros_like(effects.whole_by_way), np.zeros_like(effects.whole_by_way)
+    pairs = zip(draws(tokens, options), draws(source, options), strict=True)
+    for way, (of_tokens, of_source) in enumerate(pairs):
         other_source = swap(source, there.everything, there, of_source)
         other_tokens = swap(tokens, here.everything, here, of_tokens)
-        for sum_SN, prefix in ((alone_SN, tokens), (both_SN, other_tokens)):
+        for moved_WSN, prefix in ((alone, tokens), (both, other_tokens)):
             for s, answer_NV in enumerate(asking.both(prefix, other_source)):
-                sum_SN[s] += probe.diverge(effects.kind, effects.clean[s], answer_NV)
-    if both_SN.mean() / options.donors <= 3 * effects.floor:
+                moved_WSN[way, s] = probe.diverge(effects.kind, effects.clean[s], answer_NV)
+    if both.mean() <= 3 * effects.floor:
         return None
-    return share_of(alone_SN, both_SN, options)
+    return share_of(alone, both, effects.ways, options)
