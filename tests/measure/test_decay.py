@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from tests.measure import known
 
 from howfar.measure.gradient import GradientOptions, fit_decay, gradient_reach
@@ -41,6 +42,12 @@ def test_each_law_is_recognised_and_recovered(kind, curve, rate, floor, share):
             assert "power" in fit.note
 
 
+def test_a_floor_needs_evidence():
+    """Without one, noise alone must rarely be taken for one: AICc alone would in one of six."""
+    kinds = [fit_decay(LAGS, noisy(np.exp(-0.1 * LAGS), 0.05, seed)).kind for seed in range(60)]
+    assert kinds.count("exponential") >= 57
+
+
 def test_half_life_by_hand():
     fit = fit_decay(np.arange(8), 0.5 ** np.arange(8))
     assert fit.half_life == pytest.approx(1, abs=1e-9)
@@ -63,6 +70,15 @@ def test_a_curve_that_does_not_fall_has_no_half_life():
     rising = fit_decay(LAGS, np.exp(0.1 * LAGS))
     assert rising.rate == pytest.approx(-0.1)
     assert (rising.half_life, "does not fall" in rising.note) == (None, True)
+
+
+def test_a_single_peak_is_no_decay():
+    peak = noisy(np.full(60, 0.01), 1.0)
+    peak[6] = 1
+    fit = fit_decay(LAGS, peak)
+    assert fit.r2 < 0.8
+    assert fit.half_life is None
+    assert fit.note.startswith("no half-life: no law of decay fits (R2 ")
 
 
 def test_only_points_above_the_noise_are_fitted():
@@ -132,3 +148,13 @@ def test_power_law_kernel_is_recognised():
     assert (found.fit.kind, found.half_life) == ("power", None)
     assert found.fit.rate == pytest.approx(1)
     assert any("power of the distance" in said for said in found.warnings)
+
+
+def test_rows_of_differing_length_do_not_bend_the_fit():
+    """A lag that half of the rows lack is averaged over those that have it."""
+    x, lengths = known.iid(60, 40), torch.full((60,), 40)
+    lengths[:45] = 12
+    options = GradientOptions(resamples=50)
+    found = gradient_reach(known.linear(0.8 ** np.arange(40.0)), x, lengths=lengths,
+                           options=options)  # fmt: skip
+    assert found.half_life == pytest.approx(np.log(0.5) / np.log(0.8), rel=1e-9)

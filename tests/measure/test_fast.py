@@ -9,6 +9,7 @@ from torch import nn
 from howfar.core.errors import DataError, UsageError
 from howfar.measure import SwapOptions, probe, swap_reach
 from howfar.measure.probe import walk
+from howfar.measure.swap.fast import Fast
 from howfar.models import build
 
 FAMILIES = ["textcnn", "tcn", "elman", "lstm", "gru", "transformer"]
@@ -174,16 +175,18 @@ def test_short_rows_and_few(num, length):
 
 def test_cost_is_counted_and_small():
     model, tokens = TorchGru(), known.symbols(64, 256, 7)
-    stream = measure(model, tokens)
-    assert stream.passes == pytest.approx(model.spent / tokens.numel())
-    assert stream.passes <= 1.7
-    assert measure(made("gru"), tokens).passes == stream.passes  # what its head skips is asked too
+    seqs = probe.sequences(tokens, None, "last")
+
+    def passes(predict, **options):
+        return Fast([predict], seqs, None, SwapOptions(design="fast", **options)).passes
+
+    stream = passes(model)
+    assert stream == model.spent / tokens.numel() <= 1.7
+    assert passes(made("gru")) == stream  # what its head skips is asked too
     model.spent = 0
-    plain = measure(lambda x, n: model(x, n), tokens)
-    assert plain.passes == model.spent / tokens.numel() <= 2.1
+    assert passes(lambda x, n: model(x, n)) == model.spent / tokens.numel() <= 2.1
     # 8 donors a row, 16 rows at once: a row's past is read for itself and for those it gives to
-    many = measure(model, tokens, donors=8, batch=16)
-    assert many.passes < 1 + 8
+    assert passes(model, donors=8, batch=16) < 1 + 8
 
 
 def test_heads_answer_where_they_are_asked():

@@ -46,6 +46,14 @@ def test_linear_models_reach_as_far_as_the_closed_form(predict, length, value, r
     assert not [said for said in found.warnings if "half-life" not in said and "fit" not in said]
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_tail_of_exactly_eps_counts_as_at_most_eps(seed):
+    squares = np.random.default_rng(seed).random(12)
+    eps = float(squares[5:].sum() / squares.sum())
+    found = measure(known.linear(squares**0.5), known.iid(2, 20), eps=eps, resamples=1)
+    assert found.value == 5
+
+
 def test_g4_cumulative_mean_falls_linearly():
     found = measure(known.cumulative_mean, known.iid(64, 128))
     np.testing.assert_allclose(found.tail.mean, (128 - np.arange(128)) / 128, atol=1e-12)

@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from howfar.measure.stats import Bootstrap, cells, crossing, falling, interval, log_grid, wilson
+from howfar.measure.stats import (
+    Bootstrap,
+    Studentised,
+    cells,
+    crossing,
+    crossing_limits,
+    falling,
+    interval,
+    log_grid,
+    wilson,
+)
 
 curves = st.lists(st.floats(0, 2), min_size=1, max_size=12)
 
@@ -20,6 +30,47 @@ def falling_twin(values):
         min(max(float(np.mean(values[a : b + 1])) for b in range(i, size)) for a in range(i + 1))
         for i in range(size)
     ]
+
+
+def limits_twin(values, ways, drawn, ci=0.95):
+    """The studentised interval of one column's mean, pair by pair: values (W, S, N), ways (W, N).
+
+    The variance counts each pair of effects as often as they have a sequence in common.
+    """
+    values = np.asarray(values, dtype=float)
+    num_ways, models, num = values.shape
+    rows = values.mean((0, 1))
+    mean = rows.mean()
+    plain = ((rows - mean) ** 2).sum() / num / max(num - 1, 1)
+    edges = [
+        (values[w, :, i].mean() - mean, {i, int(ways[w][i])})
+        for w in range(num_ways)
+        for i in range(num)
+    ]
+    shared = sum(
+        one * two * (len(a & b) if p != q else 1)
+        for p, (one, a) in enumerate(edges)
+        for q, (two, b) in enumerate(edges)
+        if a & b
+    )
+    variance = max(plain, shared / (num_ways * num) ** 2 * num / (num - 1))
+    if models > 1:
+        variance += values.mean((0, 2)).var(ddof=1) / models
+    ts = []
+    for taken in drawn:
+        some = rows[taken]
+        own = math.sqrt(max(((some - some.mean()) ** 2).mean(), 0) / max(num - 1, 1))
+        scale = max(own, math.sqrt(plain) / 3, 1e-300)
+        ts.append((some.mean() - mean) / scale)
+    low, high = np.quantile(ts, [(1 - ci) / 2, (1 + ci) / 2])
+    return mean - high * math.sqrt(variance), mean - low * math.sqrt(variance)
+
+
+def drawn_rows(means):
+    """The rows of every bootstrap sample of a `Studentised`."""
+    num = means.share_RN.shape[1]
+    times_RN = (means.share_RN * num).round().astype(int)
+    return [np.repeat(np.arange(num), times) for times in times_RN]
 
 
 def crossing_twin(kept, values, eps):
@@ -136,3 +187,83 @@ def test_the_grid_has_two_points_an_octave():
     assert log_grid(3) == [0, 1, 2, 3]
     assert log_grid(20, dense=8) == [*range(9), 12, 16, 20]
     assert all(log_grid(n)[-1] == n and log_grid(n)[0] == 0 for n in range(300))
+
+
+def chains(ways, num, rng):
+    """Donors in rings, as `probe.donors` gives them."""
+    found = []
+    for _ in range(ways):
+        order = rng.permutation(num)
+        way = np.empty(num, dtype=int)
+        way[order] = np.roll(order, 1)
+        found.append(way)
+    return np.stack(found)
+
+
+@pytest.mark.parametrize(("ways", "models", "num"), [(1, 1, 30), (3, 1, 12), (1, 2, 8), (2, 3, 2)])
+def test_studentised_limits_are_their_twin(ways, models, num):
+    rng = np.random.default_rng(0)
+    values = rng.exponential(size=(ways, models, num, 3)) ** 2
+    donors = chains(ways, num, rng)
+    means = Studentised(num, 80, rng, donors)
+    low_K, high_K = means.limits(values, 0.9)
+    for k in range(3):
+        twin = limits_twin(values[..., k], donors, drawn_rows(means), 0.9)
+        np.testing.assert_allclose((low_K[k], high_K[k]), twin, rtol=1e-9)
+
+
+def test_many_columns_are_worked_out_as_each_alone():
+    rng = np.random.default_rng(1)
+    values = rng.exponential(size=(1, 20, 600))
+    means = Studentised(20, 50, rng)
+    low_K, high_K = means.limits(values, 0.95)
+    for k in (0, 255, 256, 599):
+        alone = means.limits(values[..., k : k + 1], 0.95)
+        np.testing.assert_allclose((low_K[k], high_K[k]), np.ravel(alone), rtol=1e-9)
+
+
+def test_equal_values_leave_no_doubt():
+    low, high = Studentised(40, 50, np.random.default_rng(0)).limits(np.full((1, 40, 1), 3.0), 0.95)
+    np.testing.assert_allclose((low[0], high[0]), 3, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_studentised_intervals_cover_a_skewed_mean(shared):
+    """Squares of differences of neighbours in a ring, truth 2: they share sequences."""
+    held, repeats, num = 0, 400, 40
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal(num)
+        donors = chains(1, num, rng)
+        values = (x - (x[donors[0]] if shared else rng.standard_normal(num))) ** 2
+        means = Studentised(num, 300, rng, donors if shared else None)
+        low, high = means.limits(values[None, :, None], 0.95)
+        held += low[0] <= 2 <= high[0]
+    assert 0.915 <= held / repeats <= 0.985
+
+
+def test_without_the_ring_the_interval_is_too_narrow():
+    """The same squares, taken for independent: fewer than nine in ten hold the truth."""
+    held, repeats, num = 0, 400, 40
+    for seed in range(repeats):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal(num)
+        values = (x - x[chains(1, num, rng)[0]]) ** 2
+        low, high = Studentised(num, 300, rng).limits(values[None, :, None], 0.95)
+        held += low[0] <= 2 <= high[0]
+    assert held / repeats < 0.91
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "want"),
+    [
+        ([1, 1, -1, -1], [2, 2, 1, -1], (5, 6)),
+        ([1, 1, 1, 1], [2, 2, 2, 2], (7, None)),
+        ([-1, -1, -1, -1], [0, 0, 0, 0], (0, 0)),
+        ([1, -1, 1, -1], [2, 1, 2, 1], (1, None)),
+        ([1, 1, -1, -2], [2, 0, 1, -1], (5, 6)),
+    ],
+)
+def test_crossing_limits_by_hand(low, high, want):
+    """At 0, 4, 5 and 6 kept tokens: the end of what is surely above, the start of surely not."""
+    assert crossing_limits([0, 4, 5, 6], np.array(low), np.array(high)) == want

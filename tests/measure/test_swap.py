@@ -127,13 +127,14 @@ def two_decays(rows, seed):
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_g11_interval_covers_the_truth(design):
+    """Of 200 intervals of 95 % between 88 % and 99 % hold the truth; docs/coverage.md has more."""
     covered = 0
-    for seed in range(100):
+    for seed in range(200):
         predict, tokens = two_decays(64, 1000 + seed)
         found = measure(predict, tokens, design=design, resamples=300, seed=seed)
         high = found.high if found.high is not None else 10**6
         covered += found.low <= truth(design) <= high
-    assert 88 <= covered <= 99, covered
+    assert 176 <= covered <= 198, covered
 
 
 def truth(design):

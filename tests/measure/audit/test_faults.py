@@ -122,3 +122,23 @@ def test_only_what_is_asked_for_is_looked_for():
     found = audit(model, tokens, options=AuditOptions(checks=("train_eval",)))
     assert found.kinds == ("train_eval",)
     assert found.checked == ("train_eval",)
+
+
+def test_the_modules_in_training_mode_are_named():
+    model, tokens, _, _ = PLANTED["dropout left on"]
+    assert "(body.blocks.0.dropout, dropout)" in audit(model, tokens).findings[0].message
+    model, tokens, _, _ = PLANTED["batch norm in training mode"]
+    found = {kind: message for kind, message, _ in audit(model, tokens).findings}
+    assert "(norm)" in found["train_eval"]
+
+
+def test_padding_is_drawn_as_well_as_filled_with_one_id():
+    def predict(tokens, lengths):
+        # counts changes from token to token, on padding too
+        changes = (tokens[:, 1:] != tokens[:, :-1]).float()
+        real = torch.arange(tokens.shape[1] - 1) < lengths[:, None] - 1
+        real |= torch.arange(tokens.shape[1] - 1) >= lengths[:, None]
+        return (changes * real).sum(1, keepdim=True)
+
+    options = AuditOptions(checks=("padding",))
+    assert audit(predict, ids(), options=options).kinds == ("padding",)

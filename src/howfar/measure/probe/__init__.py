@@ -16,8 +16,9 @@ from howfar.measure.probe.asking import (
     where_tokens,
 )
 from howfar.measure.probe.labels import check_labels, extra_nats
+from howfar.measure.probe.segments import Block, Changed, Segment
 from howfar.measure.probe.stream import Stream, look
-from howfar.measure.probe.walk import Block, Changed, Segment, Walk
+from howfar.measure.probe.walk import Walk
 
 __all__ = [
     "DIVERGENCES",

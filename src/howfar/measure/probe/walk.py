@@ -10,7 +10,6 @@ Units    `passes` in forward passes over all rows: tokens asked, by N L
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from howfar.measure.probe.asking import (
     misfit,
     not_everywhere,
 )
+from howfar.measure.probe.segments import Block, Segment
 from howfar.measure.probe.stream import Advancing, look
 from howfar.measure.watch import quiet
 
@@ -34,63 +34,6 @@ BLOCK = 2**18  # outputs at once in float64, of which a divergence makes about t
 STATE = 2**28  # bytes of states at once
 CHUNK = 2**12  # tokens of a streaming model at once: what caches hold
 CHUNKS = (64, 256)  # of each row at least and at most
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """Rows with other tokens at places first .. last - 1, out of `given` (N, L) or (N, L, D).
-
-    donor: (N,) rows whose own tokens stand before the segment; None: the row's own do.
-    """
-
-    given: Tensor
-    first: int
-    last: int
-    donor: Tensor | None = None
-
-    def tokens(self, own: Tensor, rows: Tensor) -> Tensor:
-        """Some rows of the changed tokens: (R, L) or (R, L, D)."""
-        here = slice(self.first, self.last)
-        changed = own[rows]
-        changed[:, here] = self.given[rows][:, here]
-        return changed
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Positions begin .. end - 1 to compare, and the changed rows to compare there."""
-
-    begin: int
-    end: int
-    changed: tuple[Changed, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Some rows at some positions of a segment.
-
-    rows: (R,) numbers; segment, changed: which; first: the first position. clean, other: (R, P, V).
-    """
-
-    rows: Tensor
-    segment: int
-    changed: int
-    first: int
-    clean: Tensor
-    other: Tensor
-
-    @property
-    def last(self) -> int:
-        """One more than the last position."""
-        return self.first + self.clean.shape[1]
-
-    @property
-    def largest(self) -> float:
-        """Of the clean answers that are finite, the largest size."""
-        size = float(self.clean.abs().amax())
-        if size < torch.inf:
-            return size
-        return float(self.clean.where(self.clean.isfinite(), 0).abs().amax())
 
 
 class Walk:

@@ -8,6 +8,9 @@ Linear   a ridge probe of the one-hot token gives scores s_v; with symbol freque
          the second term is the discriminant of equal Gaussian classes and m_v its value at the
          class means; a, b, c >= 0 are fitted on left-out scores: at 0 the probe says what the
          frequencies say, so noise is not taken for certainty
+Unseen   a probe that is sure of what it has seen would be infinitely wrong about a symbol it has
+         not: a share of its belief stays with the frequencies, the share of symbols that occur
+         once (Good-Turing), at least one in n
 Logistic the same features, multinomial, penalty chosen on an inner split by sequences
 Code     bits to send the training tokens one block after another, each coded by a probe of those
          before it; compression = bits without the states / bits with them
@@ -46,12 +49,23 @@ def frequencies(class_N: np.ndarray, count: int) -> np.ndarray:
     return np.asarray(seen_C / seen_C.sum())
 
 
+def doubt(class_N: np.ndarray) -> float:
+    """The share of belief that stays with the frequencies."""
+    return float(max(1, (np.bincount(class_N) == 1).sum()) / (len(class_N) + 1))
+
+
+def _mixed(logp: np.ndarray, frequency: np.ndarray, share: float) -> np.ndarray:
+    """Natural logarithms of (1 - share) p + share f, elementwise."""
+    return np.asarray(np.logaddexp(np.log1p(-share) + logp, np.log(share) + np.log(frequency)))
+
+
 class Calibrated:
     """A ridge probe of classes that gives probabilities."""
 
     def __init__(self, ridge: Ridge, class_N: np.ndarray, count: int) -> None:
         self.fit: Fit = ridge.fit_classes(class_N, count)
         self.frequency_C = frequencies(class_N, count)
+        self.doubt = doubt(class_N)
         some = np.linspace(0, ridge.num - 1, min(ridge.num, CALIBRATION_ROWS)).astype(int)
         said_MC = self.fit.scores(ridge.rotated_ND[some])
         lever_M1 = np.minimum(ridge.leverage(self.fit.penalty)[some], 0.999)[:, None]
@@ -63,7 +77,8 @@ class Calibrated:
     def log2(self, rotated_ND: np.ndarray) -> np.ndarray:
         """log2 of the probabilities: (N, C)."""
         logit_NC = self._logits(self._parts(self.fit.scores(rotated_ND)), self.amount_3)
-        return np.asarray(_log_softmax(logit_NC) / np.log(2))
+        logp_NC = _mixed(_log_softmax(logit_NC), self.frequency_C, self.doubt)
+        return np.asarray(logp_NC / np.log(2))
 
     def gain(self, rotated_ND: np.ndarray, class_N: np.ndarray) -> Gain:
         """Held-out rows, (N, D) and (N,); a probe that learned nothing gains exactly 0."""
@@ -97,17 +112,21 @@ class Calibrated:
         parts = self._parts(score_MC)
         rows = np.arange(len(class_M))
 
-        def loss(amount_3: np.ndarray) -> tuple[float, np.ndarray]:
-            logp_MC = _log_softmax(self._logits(parts, amount_3))
-            p_MC = np.exp(logp_MC)
+        def loss(amount_3: np.ndarray, share: float) -> tuple[float, np.ndarray]:
+            plain_MC = _log_softmax(self._logits(parts, amount_3))
+            plain_M, p_MC = plain_MC[rows, class_M], np.exp(plain_MC)
+            right_M = _mixed(plain_M, self.frequency_C[class_M], share) if share else plain_M
+            own_M = np.exp(np.log1p(-share) + plain_M - right_M)
             slope = [
-                float((p_MC * part).sum(1).mean() - part[rows, class_M].mean()) for part in parts
+                float((own_M * ((p_MC * part).sum(1) - part[rows, class_M])).mean())
+                for part in parts
             ]
-            return -float(logp_MC[rows, class_M].mean()), np.array(slope)
+            return -float(right_M.mean()), np.array(slope)
 
-        found = minimize(
-            loss, np.zeros(3), jac=True, method="L-BFGS-B", bounds=[(0.0, LARGEST)] * 3
-        )
+        # Without the share of doubt the loss is convex: its minimum is a safe place to start from.
+        bounds = [(0.0, LARGEST)] * 3
+        start_3 = minimize(loss, np.zeros(3), (0.0,), jac=True, method="L-BFGS-B", bounds=bounds).x
+        found = minimize(loss, start_3, (self.doubt,), jac=True, method="L-BFGS-B", bounds=bounds)
         return np.asarray(found.x)
 
 
@@ -148,8 +167,10 @@ def logistic_gain(
         inner = log2_NC[np.arange(int(inner_N.sum())), class_N[inner_N]]
         scores.append(float(inner.mean()))
     best = STRENGTHS[int(np.argmax(scores))]
-    log2_NC = _logistic(state_ND, class_N, count, best)(test[0])
-    return _gain(log2_NC, test[1], frequencies(class_N, count))
+    frequency_C = frequencies(class_N, count)
+    log_NC = _logistic(state_ND, class_N, count, best)(test[0]) * np.log(2)
+    log2_NC = _mixed(log_NC, frequency_C, doubt(class_N)) / np.log(2)
+    return _gain(log2_NC, test[1], frequency_C)
 
 
 class _Logistic:

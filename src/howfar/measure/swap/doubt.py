@@ -9,6 +9,7 @@ Source   turning a test of a ratio into its interval: Fieller 1954,
          https://doi.org/10.1111/j.2517-6161.1954.tb00159.x
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -56,13 +57,15 @@ class Doubt:
         return self._sides[k, eps]
 
     def band(self, k: int) -> Ends:
-        """The interval of r(k)."""
+        """The interval of r(k); its lower end on a log scale, as an effect is never below 0."""
         if k not in self._bands:
             fresh = self._fresh(k, set(self._bands))
             ratios = [self.ratio(at) for at in fresh]
             ends = self._limits(fresh, np.array(ratios))
             for at, ratio, (low, high) in zip(fresh, ratios, ends, strict=True):
-                self._bands[at] = max(0.0, ratio + low), ratio + high
+                # A band that rounding alone leaves must still hold its middle.
+                below = ratio * math.exp(min(low, 0) / ratio) if ratio > 0 else 0.0
+                self._bands[at] = below, ratio + max(high, 0)
         return self._bands[k]
 
     def worse(self, k: int) -> Ends:

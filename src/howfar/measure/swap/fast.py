@@ -70,7 +70,8 @@ class Fast:
 
     def at(self, k: int) -> np.ndarray:
         """Mean divergence with k tokens kept: (S, N)."""
-        return self.moved[k]
+        moved: np.ndarray = self.moved[k]
+        return moved
 
     def _effects(self, walk: probe.Walk) -> tuple[np.ndarray, np.ndarray, float]:
         """One model's (W, N, K) effects and extra losses, and what rounding may make of nothing."""
