@@ -126,6 +126,20 @@ def test_bits_of_a_noisy_copy_of_rare_and_common_symbols():
     assert found.map_low[0, 0] <= want <= found.map_high[0, 0]
 
 
+def test_a_symbol_between_two_others_is_read_too():
+    """A unit at -3, 0 or 3, little noise: the middle symbol has a flat score, yet it is told."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = known.symbols(200, 40, 3)
+
+    def states(tokens, lengths):
+        noise = torch.randn(tokens.shape, generator=generator) / 3
+        return {"unit": (3 * (tokens - 1) + noise)[..., None]}
+
+    found = measure(states, tokens, lags=(0, 1))
+    assert found.map[0, 0] == pytest.approx(np.log2(3), abs=0.03)
+    assert found.accuracy[0, 0] > 0.99
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("real", [True, False])
 def test_a_random_state_holds_nothing(real, seed):

@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from tests.measure import known
 from tests.measure.audit.faults import Keeping, Stepping, planted
 from tests.measure.audit.healthy import (
     CausalConv,
@@ -200,6 +201,20 @@ class TestSides:
 
         assert audit(predict, reals()).kinds == ("future_leak",)
 
+    def test_a_look_ahead_that_is_weak_beside_the_past_is_a_leak(self):
+        decay = known.decay(0.8)
+
+        def predict(x, lengths, share):
+            return decay(x, None) + share * decay(x.flip(1), None).flip(1)
+
+        tokens = reals(dtype=torch.float64)
+        for share, kinds in ((1.0, ()), (0.1, ()), (3e-3, ("future_leak",))):
+
+            def weighted(x, lengths, share=share):
+                return predict(x, lengths, share)
+
+            assert audit(weighted, tokens, options=LEAK).kinds == kinds
+
     def test_a_model_that_says_it_is_causal_is_held_to_it(self):
         model = draw(Encoder(causal=False))
         model.causal = True
@@ -385,6 +400,13 @@ class TestForms:
         found = audit(lambda x, n: F.avg_pool1d(x.float()[:, None], 2)[:, 0][..., None], ids())
         assert found.ok
         assert "not one a token" in skipped(found, "truncation")
+
+    def test_an_end_that_is_left_out_by_design_is_no_cut(self):
+        # the last 8 tokens of any row, not all behind a place
+        def predict(x, n):
+            return F.one_hot(x, 20).float()[:, : max(x.shape[1] - 8, 1)].sum(1)
+
+        assert audit(predict, ids(), options=AuditOptions(checks=("truncation",))).ok
 
     def test_real_vectors(self):
         weight = torch.ones(3, 2)

@@ -27,7 +27,7 @@ class Asking(Protocol):
 
     models: list[probe.Asked]
     tokens: Tensor
-    passes: int
+    passes: float
 
     def answers(self, changed: probe.Sequences) -> list[Tensor]:
         """Each model's output (N, V) at the targets of changed rows."""

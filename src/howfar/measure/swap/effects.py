@@ -1,12 +1,11 @@
-"""What the designs share: noise, labels, and the loss that a swap adds."""
+"""What the designs share: noise, and the labels at the targets."""
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from howfar.core.errors import DataError, UsageError
+from howfar.core.errors import UsageError
 from howfar.measure import probe
 
 
@@ -29,22 +28,3 @@ def at_targets(labels: Tensor | None, seqs: probe.Sequences) -> Tensor | None:
     if labels.ndim == 1:
         return labels
     return labels[torch.arange(len(labels)), seqs.targets]
-
-
-def check_labels(labels: Tensor | None, classes: int) -> None:
-    """Labels at the measured positions must be classes of the output."""
-    if labels is None:
-        return
-    if classes < 2 or bool((labels < 0).any() | (labels >= classes).any()):
-        message = f"A label at a measured position is none of the output's {classes} classes."
-        raise UsageError("E-LABEL", message, "labels 0 .. V - 1 there, or no labels.")
-
-
-def extra_nats(other: Tensor, clean: Tensor, labels: Tensor) -> np.ndarray:
-    """Extra loss -log p(label) of `other` over `clean`, along the last axis."""
-    index = labels[..., None].long()
-    gain = clean.log_softmax(-1).gather(-1, index) - other.log_softmax(-1).gather(-1, index)
-    if not bool(gain.isfinite().all()):
-        message = "The model gives a label no probability at all: its loss is infinite."
-        raise DataError("E-OUTPUT", message, "finite logits, or no labels.")
-    return np.asarray(gain[..., 0])

@@ -17,7 +17,6 @@ from howfar.core.errors import UsageError
 from howfar.core.protocols import Predict
 from howfar.core.seeds import Seeds
 from howfar.measure import probe
-from howfar.measure.swap.effects import check_labels, extra_nats
 from howfar.measure.swap.options import SwapOptions
 
 
@@ -73,11 +72,15 @@ class Fast:
         moved: np.ndarray = self.moved[k]
         return moved
 
+    def spent(self, passes: float) -> None:
+        """Count what was asked outside."""
+        self.passes += passes
+
     def _effects(self, walk: probe.Walk) -> tuple[np.ndarray, np.ndarray, float]:
         """One model's (W, N, K) effects and extra losses, and what rounding may make of nothing."""
         first = self.cuts[0] - 1
         if self.labels is not None:
-            check_labels(self.labels[:, first : self.length], walk.width)
+            probe.check_labels(self.labels[:, first : self.length], walk.width)
         segments = [
             probe.Segment(cut - 1, cut + self.top, tuple(self._changed(cut))) for cut in self.cuts
         ]
@@ -91,7 +94,7 @@ class Fast:
             moved[here] += probe.diverge(self.kind, block.clean, block.other)
             if self.labels is not None:
                 labels = self.labels[block.rows, block.first : block.last]
-                worse[here] += extra_nats(block.other, block.clean, labels)
+                worse[here] += probe.extra_nats(block.other, block.clean, labels)
             largest = max(largest, block.largest)
         moved, worse = moved / len(self.cuts), worse / len(self.cuts)
         rounding = probe.resolution(self.kind, torch.tensor([largest]).double(), walk.asked.eps)

@@ -14,7 +14,7 @@ from howfar.measure import probe
 from howfar.measure.stats import log_grid
 from howfar.measure.swap.asking import Asking
 from howfar.measure.swap.change import CHANGES, draws
-from howfar.measure.swap.effects import check_labels, extra_nats, noise_of
+from howfar.measure.swap.effects import noise_of
 from howfar.measure.swap.options import SwapOptions
 from howfar.measure.swap.region import Region
 
@@ -52,7 +52,8 @@ class Paired:
         self.given = [draw.given for draw in self.draws]
         self.clean = asking.answers(seqs)
         self.kind = probe.divergence_kind(options.divergence, asking.tokens, self.clean[0].shape[1])
-        check_labels(labels_N, self.clean[0].shape[1])
+        if labels_N is not None:
+            probe.check_labels(labels_N, self.clean[0].shape[1])
         self.noise, self.floor = noise_of(self.kind, self.models, self.clean, asking.answers(seqs))
         self.window = self.top = region.top
         nothing = np.zeros((len(self.draws), len(self.models), len(seqs.tokens)))
@@ -69,9 +70,13 @@ class Paired:
         self.whole = self.moved[0] if plain else by_way.mean(0)
 
     @property
-    def passes(self) -> int:
+    def passes(self) -> float:
         """Forward passes over all sequences, so far."""
         return self.asking.passes
+
+    def spent(self, passes: float) -> None:
+        """Count what was asked outside."""
+        self.asking.passes += passes
 
     def at(self, k: int) -> np.ndarray:
         """Mean divergence over donors with k tokens kept: (S, N). Remembered."""
@@ -91,7 +96,7 @@ class Paired:
             for s, answer_NV in enumerate(self._answers(part)):
                 moved[way, s] = probe.diverge(self.kind, self.clean[s], answer_NV)
                 if self.labels is not None:
-                    worse[way, s] = extra_nats(answer_NV, self.clean[s], self.labels)
+                    worse[way, s] = probe.extra_nats(answer_NV, self.clean[s], self.labels)
         return moved, worse
 
     def _answers(self, part: probe.Sequences) -> list[Tensor]:
