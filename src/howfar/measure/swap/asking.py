@@ -39,7 +39,7 @@ class Plain:
 
     def __init__(self, models: Sequence[Predict], seqs: probe.Sequences, batch: int) -> None:
         self.models = [probe.ask(model, seqs) for model in models]
-        self.tokens, self.batch, self.passes = seqs.tokens, batch, 0
+        self.tokens, self.batch, self.passes = seqs.tokens, batch, 0.0
 
     def answers(self, changed: probe.Sequences) -> list[Tensor]:
         """(N, V) a model."""
@@ -62,7 +62,7 @@ class Decoders:
         batch: int,
     ) -> None:
         self.decoders, self.seqs, self.source = list(models), seqs, source
-        self.side, self.tokens, self.batch, self.passes = side, seqs.tokens, batch, 0
+        self.side, self.tokens, self.batch, self.passes = side, seqs.tokens, batch, 0.0
         self.models = [self._asked(model, seqs, source) for model in self.decoders]
 
     def answers(self, changed: probe.Sequences) -> list[Tensor]:
