@@ -24,6 +24,7 @@ UNITS = {
     "interaction": "tokens apart",
     "structure": "kept tokens",
 }
+MOST_NUMBERS = 10_000
 COMMON = ("value", "low", "high", "censored", "window", "curve", "num_sequences", "warnings")
 
 
@@ -41,6 +42,8 @@ def plain(value: Any) -> Any:
         return {key: item for key, item in pairs if item is not None}
     if isinstance(value, (list, tuple)):
         return [item for item in map(plain, value) if item is not None]
+    if isinstance(value, np.ndarray) and value.size <= MOST_NUMBERS:
+        return _cells(value.tolist())  # a map of layers and lags, say
     if isinstance(value, (np.ndarray, Tensor)) or callable(value):
         return None
     if isinstance(value, np.generic):
@@ -48,6 +51,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _cells(value: Any) -> Any:
+    """Numbers in lists of lists; what has no value is null, as each has its place."""
+    if isinstance(value, list):
+        return [_cells(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def found_data(kind: str, result: Any) -> dict[str, Any]:
@@ -106,6 +116,8 @@ def lines(kind: str, result: Any) -> list[str]:
     else:
         said += [f"  {name:<11} {text}" for name, text in _others(result)]
     said += _curve_lines(getattr(result, "curve", None))
+    if hasattr(result, "table"):
+        said += [f"  {line}" for line in result.table().splitlines()]
     return said + [f"  warning     {warning}" for warning in getattr(result, "warnings", ())]
 
 
@@ -125,11 +137,11 @@ def _others(result: Any) -> list[tuple[str, str]]:
     texts = []
     for field in dataclasses.fields(result) if dataclasses.is_dataclass(result) else ():
         value = getattr(result, field.name)
-        if field.name in COMMON or isinstance(value, bool) or value is None or value == "":
+        if field.name in COMMON or isinstance(value, bool):
             continue
         if isinstance(value, (int, float)):
             text = f"{value:,}" if isinstance(value, int) else number(value)
-            texts.append((field.name, text))
+            texts.append((field.name.replace("_", " "), text))
     return texts
 
 

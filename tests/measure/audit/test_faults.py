@@ -5,6 +5,7 @@ import torch
 from tests.measure.audit.faults import BlockLeak, OffByOne, fourier_leak, planted, sign_leak
 from tests.measure.audit.healthy import draw, ids, ours, reals
 
+import howfar
 from howfar.measure.audit import AuditOptions, audit
 
 PLANTED = planted()
@@ -28,6 +29,12 @@ def test_the_fault_is_found_and_nothing_else(name):
         assert message.endswith(".")
         assert len(example.tokens) <= len(tokens)
         assert kind in kinds
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_fault_is_found_through_the_adapted_model(name):
+    model, tokens, lengths, kinds = PLANTED[name]
+    assert set(howfar.audit(model, tokens, lengths=lengths).kinds) == kinds
 
 
 def answer(model, tokens, lengths):

@@ -169,21 +169,16 @@ def _returning(subject: Subject, rows: Rows) -> Iterator[None]:
 
     A module that answers a tensor unless asked is made to hand its caller that tensor alone.
     """
-    alone = _alone(subject, rows)
+    asked = [part for part in _parts(subject) if _switches(part)]
+    alone = _alone(subject, rows, asked)
 
     def before(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:  # noqa: ANN401
         bound = inspect.signature(module.forward).bind(*given, **named)
         bound.arguments[_switches(module)] = True
         return bound.args, bound.kwargs
 
-    def after(module: nn.Module, given: tuple[Any, ...], output: object) -> object:
-        return _like(output, alone[id(module)]) if id(module) in alone else None
-
-    handles: list[RemovableHandle] = []
-    for part in _parts(subject):
-        if _switches(part):
-            handles.append(part.register_forward_pre_hook(before, with_kwargs=True))
-            handles.append(part.register_forward_hook(after))
+    handles = [part.register_forward_pre_hook(before, with_kwargs=True) for part in asked]
+    handles += _plain(asked, alone)
     predict, name = subject.predict, _named(subject.predict)
     if name and not isinstance(predict, nn.Module):
         subject.predict = lambda *given: _first(predict(*given, **{name: True}))
@@ -195,21 +190,30 @@ def _returning(subject: Subject, rows: Rows) -> Iterator[None]:
             handle.remove()
 
 
-def _alone(subject: Subject, rows: Rows) -> dict[int, torch.Size]:
-    """Modules with a switch that answer a tensor by itself when it is off: id -> its shape."""
+def _alone(subject: Subject, rows: Rows, parts: list[nn.Module]) -> dict[int, torch.Size]:
+    """Of modules with a switch that is off, those that answer a tensor by itself: id -> shape."""
     found: dict[int, torch.Size] = {}
 
     def look(module: nn.Module, given: object, output: object) -> None:
         if isinstance(output, Tensor):
             found[id(module)] = output.shape
 
-    handles = [part.register_forward_hook(look) for part in _parts(subject) if _switches(part)]
+    handles = [part.register_forward_hook(look) for part in parts]
     try:
         subject.raw(rows)
     finally:
         for handle in handles:
             handle.remove()
     return found
+
+
+def _plain(parts: list[nn.Module], alone: dict[int, torch.Size]) -> list[RemovableHandle]:
+    """Make modules hand on the tensor that they hand on without weights, and it alone."""
+
+    def after(module: nn.Module, given: object, output: object) -> object:
+        return _like(output, alone[id(module)]) if id(module) in alone else None
+
+    return [part.register_forward_hook(after) for part in parts]
 
 
 def _like(output: object, shape: torch.Size) -> object:
@@ -223,19 +227,18 @@ def _like(output: object, shape: torch.Size) -> object:
 @contextmanager
 def _set(subject: Subject, rows: Rows) -> Iterator[None]:
     """Attention asked for by an attribute of a module."""
-    changed = []
-    predict = subject.predict
-    for part in _parts(subject):
-        for name in _held(part):
-            changed.append((part, name, getattr(part, name)))
-            setattr(part, name, True)
-    subject.predict = lambda *given: _first(predict(*given))
+    held = [part for part in _parts(subject) if _held(part)]
+    handles = _plain(held, _alone(subject, rows, held))
+    changed = [(part, name) for part in held for name in _held(part)]
     try:
+        for part, name in changed:
+            setattr(part, name, True)
         yield
     finally:
-        subject.predict = predict
-        for part, name, value in changed:
-            setattr(part, name, value)
+        for part, name in changed:
+            setattr(part, name, False)
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -57,6 +57,7 @@ class Example:
             "lengths": self.lengths.tolist(),
             "changed_lengths": self.changed_lengths.tolist(),
             "row": self.row,
+            "changed_row": self.changed_row,
             "target": self.target,
             "source": self.source,
             "effect": self.effect if isfinite(self.effect) else None,
