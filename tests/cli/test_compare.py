@@ -229,7 +229,7 @@ def test_python(tmp_path, table):
     assert [row.family for row in done.rows] == ["gru"]
     assert done.advice
     assert done.baselines[0].name == "majority"
-    assert {job for job, _, _ in heard} == {"baselines", "train/gru/0", "look/gru"}
+    assert {job for job, _, _ in heard} == {"baselines", "demand", "train/gru/0", "look/gru"}
     assert done.report(tmp_path / "out").is_file()
 
 

@@ -30,6 +30,10 @@ def constant(tokens):
     return torch.zeros(*tokens.shape, 5)
 def nan(tokens):
     return delay(tokens) / 0 * 0
+def averaged(tokens, lengths):
+    real = torch.arange(tokens.shape[1]) < lengths[:, None]
+    one = nn.functional.one_hot(tokens, 50).float() * real[..., None]
+    return one.sum(1) / lengths[:, None]
 def raises(tokens):
     raise RuntimeError("first\\nsecond")
 def leaks(tokens):
@@ -214,6 +218,22 @@ def test_audit_finds_a_leak_and_says_so(howfar, models):
     found = howfar("audit", "given:leaks", "--random", 50, "--length", 16, "--causal", "--json")
     assert found.code == 1
     assert found.document["findings"][0]["kind"] == "future_leak"
+
+
+def test_audit_says_where_an_answer_is_no_number(howfar, models):
+    ended = howfar("audit", "given:averaged", "--random", 50, "--length", 16)
+    assert ended.code == 1, ended.err
+    assert "empty_row: A row of length 0 makes its answer not a number" in ended.out
+    assert "the answer is not a finite number" in ended.out
+
+
+def test_a_map_of_layers_is_printed_and_in_json(howfar, models):
+    asked = ("reach", "given:net", "--random", 50, "--length", 24, "--measure", "retention")
+    ended = howfar(*asked)
+    assert ended.code == 0, ended.err
+    assert "lost at" in ended.out
+    (found,) = howfar(*asked, "--json").document["measures"]
+    assert len(found["map"]) == len(found["layers"])
 
 
 @pytest.mark.parametrize("command", ["reach", "audit"])

@@ -63,13 +63,19 @@ def audit_command(
 def example_line(example: dict[str, Any]) -> str:
     """The smallest counter-example in one line: the two rows that were asked, and the effect."""
     row = example["row"] or 0
+    other = example.get("changed_row")
+    other = row if other is None else other
     asked = example["tokens"][min(row, len(example["tokens"]) - 1)]
-    changed = example["changed"][min(row, len(example["changed"]) - 1)]
+    changed = example["changed"][min(other, len(example["changed"]) - 1)]
     parts = [f"{_short(asked)} against {_short(changed)}"]
     for name in ("target", "source"):
         if example[name] is not None:
             parts.append(f"{name} {example[name]}")
-    parts.append(f"moves the answer by {example['effect']:.3g} (rounding: {example['floor']:.1g})")
+    if example["effect"] is None:
+        parts.append("the answer is not a finite number")
+    else:
+        effect, floor = example["effect"], example["floor"] or 0.0
+        parts.append(f"moves the answer by {effect:.3g} (rounding: {floor:.1g})")
     return ", ".join(parts)
 
 
