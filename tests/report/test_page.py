@@ -134,7 +134,7 @@ def test_main_table_is_the_record(sample, read):
 
 
 def test_each_figure_is_followed_by_its_numbers(sample, read):
-    assert read.tags.count("figure") == read.tags.count("details") == 18
+    assert read.tags.count("figure") == read.tags.count("details") == 19
     curve = sample.recall().rows[1].reach.curve
     table = next(t for t in read.tables if t[0][0].strip() == "kept tokens")
     column = [h.strip() for h in table[0]].index("gru")
@@ -170,7 +170,7 @@ def test_contents_language_viewport_and_cut(read, folder):
 def test_one_family_without_reach_or_cost(sample):
     row = replace(sample.text().rows[0], reach=None, cost=(), cost_exponent=None, learning=(),
                   state_bytes=None, learning_rates=None)  # fmt: skip
-    html = render(replace(sample.text(), rows=(row,), baselines=()))
+    html = render(replace(sample.text(), rows=(row,), baselines=(), demand=()))
     reader = Reader(html)
     assert reader.tags.count("figure") == 1
     assert reader.tags.count("nav") == 0

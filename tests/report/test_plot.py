@@ -29,7 +29,7 @@ def test_figures_that_apply(sample):
     names = [list(plot.figures(comparison)) for comparison in sample.samples()]
     assert names == [
         ["scores", "reach", "benefit", "distance", "time", "memory", "learning"],
-        ["scores", "reach", "benefit", "time", "memory", "learning"],
+        ["scores", "demand", "reach", "benefit", "time", "memory", "learning"],
         ["scores", "interaction", "time", "memory", "learning"],
     ]
 
@@ -129,3 +129,28 @@ def test_texts_in_svg_stay_texts(sample):
         for element in root.iter():
             assert not any(key.startswith("on") or key.endswith("href") for key in element.attrib)
     assert names <= {"svg", "g", "path", "text", "tspan", "rect", "line", "defs", "clipPath"}
+
+
+def test_demand_and_reach_stand_on_one_axis(sample):
+    """A found need is a hollow square, a censored one an arrow head, a missing one is left out."""
+    chart = plot.figures(sample.text())["demand"]
+    marks = {
+        layer.data.values[0]["family"]: layer for layer in chart.layer if layer.mark.type == "point"
+    }
+    assert "nothing" not in marks
+    assert marks["mutual information"].data.values[0]["y"] == 48
+    assert marks["counting and copying"].data.values[0]["y"] == 2048
+    assert marks["counting and copying"].mark.shape == "triangle-right"
+    assert marks["mutual information"].mark.shape == "square"
+    assert marks["gru"].data.values[0]["y"] == 9
+
+
+def test_each_need_has_its_curve(sample):
+    charts = plot.need_charts(sample.text().demand)
+    assert list(charts) == ["mutual information"]  # the others have none
+    assert values(charts["mutual information"])["mutual information"] == [
+        (1.0, 1.2),
+        (16.0, 0.02),
+        (48.0, 0.002),
+    ]
+    ElementTree.fromstring(draw.svg(charts["mutual information"], "need"))

@@ -31,7 +31,7 @@ def test_foreign_records_are_refused(tmp_path, text):
 
 def test_figures_are_svg_and_png(folder):
     figures = sorted((folder / "figures").iterdir())
-    assert len(figures) == 2 * 18
+    assert len(figures) == 2 * 19
     for path in figures:
         if path.suffix == ".svg":
             assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"

@@ -78,6 +78,9 @@ class _Sheet:
             yield from _sheet(distances, options.max_width)
         if comparison.advice:
             yield Text(f"\n{comparison.advice}")
+        if comparison.demand:
+            parts = (f"{need.name} {words.need_text(need)}" for need in comparison.demand)
+            yield Text(f"The data itself reaches, in tokens: {'; '.join(parts)}.")
         if comparison.interrupted:
             yield Text("\nThis comparison was interrupted: the families after that are missing.")
         for warning in comparison.warnings:
