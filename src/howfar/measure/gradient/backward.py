@@ -19,7 +19,7 @@ from howfar.measure.gradient.options import GradientOptions
 from howfar.measure.probe import Asked, Sequences
 from howfar.measure.watch import quiet
 
-TOKENS_AT_ONCE = 8_192  # rows times tokens with a graph: bounds the memory of a pass
+TOKENS_AT_ONCE = 4_096  # rows times tokens with a graph: bounds memory, and stays in the caches
 
 
 @dataclass(frozen=True, slots=True)
