@@ -35,7 +35,9 @@ unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS)
 
 bench: $(VENV)/.dev
+	$(INSTALL) -e '.[bench]'
 	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/measures.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
