@@ -73,6 +73,20 @@ def test_an_isolated_copy_is_found_where_it_is():
     assert abs(at(found.curve, 19)) < 0.003
 
 
+def test_an_isolated_copy_is_found_without_being_named():
+    """Lags 20 and 117 are no points of the grid; copies of copies reach their multiples."""
+    for lag in (20, 117):
+        rng = np.random.default_rng(lag)
+        ids = rng.integers(8, size=40_000)
+        for t in np.flatnonzero(rng.random(len(ids)) < 0.5):
+            if t >= lag:
+                ids[t] = ids[t - lag]
+        found = mutual_information([ids], MutualOptions(furthest=256))
+        assert found.value % lag == 0
+        assert lag in found.curve.x
+        assert at(found.curve, lag) > 0.3
+
+
 def test_pairs_never_cross_rows():
     """Each row starts as the last one ended, yet rows hold nothing."""
     rng = np.random.default_rng(1)

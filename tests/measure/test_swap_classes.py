@@ -88,16 +88,15 @@ def test_what_does_not_fit_is_refused():
 
 
 def bands_twin(tokens, edges):
-    """Ids by count; equal counts stand together, where the middle of their occurrences stands."""
+    """Ids by count; equal counts stand together, where the last of their occurrences stands."""
     times = Counter(tokens)
     groups = sorted(set(times.values()))
     done, band = 0, {}
     for count in groups:
         members = [token for token, c in times.items() if c == count]
-        middle = (done + count * len(members) / 2) / len(tokens)
         done += count * len(members)
         for token in members:
-            band[token] = sum(edge <= middle for edge in edges)
+            band[token] = sum(edge < done / len(tokens) for edge in edges)
     return band
 
 
@@ -113,6 +112,14 @@ def test_bands_are_their_twin(tokens, num):
         want = [[twin[int(t)] == i for t in row] for row in ids]
         assert mask.tolist() == want
     assert torch.stack(list(bands.values())).sum(0).eq(1).all()
+
+
+def test_a_token_that_is_most_of_the_text_is_frequent():
+    ids = torch.zeros(4, 10, dtype=torch.long)
+    ids[:, 0] = torch.arange(1, 5)
+    bands = frequency_bands(ids)
+    assert bands["frequent"].sum() == 36
+    assert bands["rare"].sum() == 4
 
 
 def test_bands_hold_the_shares_they_are_named_for():

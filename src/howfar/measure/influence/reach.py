@@ -257,8 +257,8 @@ class _Summary:
             said.append("every source equals its substitute: nothing was replaced")
         elif not self.felt:
             said.append(
-                "no influence: a change of one token moves no output behind it; what several "
-                "tokens say alike shows in swap reach only"
+                f"no influence: a change of one token moves no output within {self.window} tokens; "
+                "what several tokens say alike shows in swap reach only"
             )
         if self.noisy:
             said.append("equal calls give different answers: a share of the influence is noise")
@@ -269,6 +269,12 @@ class _Summary:
         if int(self.seqs.lengths.min()) < int(self.seqs.lengths.max()):
             length = int(self.seqs.lengths.min())
             said.append(f"rows differ in length: the first {length} tokens of each are measured")
+        longest = int(self.seqs.lengths.max())
+        if self.window < longest - 1:
+            said.append(
+                f"effects {self.window} or more tokens on were not looked at: name an earlier "
+                f"place, such as sources=(2,), to see further in rows of {longest}"
+            )
         if ahead_felt:
             said.append("outputs before the source move too: the model reads ahead")
         return said

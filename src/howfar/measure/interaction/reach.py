@@ -34,6 +34,7 @@ from howfar.measure.interaction.options import InteractionOptions
 from howfar.measure.interaction.pairs import Pairs
 from howfar.measure.stats import MIN_SEQUENCES, log_grid
 
+FAINT = 0.01  # of a single swap's effect: less is real, but hardly a relation of two words
 SCREEN_WINDOW = 128  # tokens; every lag is tried on few sequences up to here
 SCREEN_LAGS = 4  # strongest and furthest lags of the screening that are then measured
 
@@ -172,7 +173,14 @@ def _summary(pairs: Pairs) -> InteractionReach:
 
 
 def _said(pairs: Pairs, doubt: Doubt, free: Reading, held: Reading | None) -> list[str]:
+    tokens = pairs.seqs.tokens
     said = [] if doubt.influence else ["no influence"]
+    if bool((tokens == tokens[:1]).all()):
+        said = ["every sequence equals its donor: nothing was replaced"]
+    if free.value is not None and max(free.point) < FAINT:
+        said.append(
+            f"faint: two tokens together add at most {max(free.point):.1%} of what one of them does"
+        )
     if 4 * pairs.noise > pairs.floor:
         said.append("equal calls give different answers: the noise floor stands for them")
     num = len(pairs.seqs.tokens)

@@ -34,7 +34,10 @@ class Sides:
         if not self.influence:
             said.append("no influence: replacing the whole input does not move the output")
         elif not self.last.outputs:
-            said.append("one output a text: every token can matter, there is no reach to measure")
+            said.append(
+                "one output a text, which stands at no token: no side and no reach, though the "
+                "curve says how many of the last tokens leave nothing to move"
+            )
         elif not self.aligned:
             said.append(
                 f"{self.last.outputs} outputs for {self.length} tokens: the last sees "

@@ -154,7 +154,9 @@ class _Asked:
         """Largest change of each text's answer when the masked places are swapped: (N,)."""
         mask = mask_L[None].expand(self.tokens.shape[:2])
         changed = self._cut(self._run(probe.where_tokens(mask, given, self.tokens)))
-        return np.asarray((changed - self.clean).abs().amax(1))
+        # A class that is ruled out in both has not moved; one that is in only one of them has.
+        apart = torch.where(changed == self.clean, 0.0, (changed - self.clean).abs())
+        return np.asarray(apart.amax(1))
 
     def _cut(self, whole: Tensor) -> Tensor:
         if not self.outputs:

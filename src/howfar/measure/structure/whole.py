@@ -60,6 +60,9 @@ class StructureOptions:
                 raise UsageError("E-OPTION", message, "`help(howfar.structure)` says more.")
 
 
+SAME = "every sequence equals its donor: nothing was replaced"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Structure:
     """What could matter to an output.
@@ -141,7 +144,7 @@ def structure(
         passes=last.passes + (first.passes if first is not last else 0),
         warnings=(
             "no interval: a support is the furthest found, not a mean",
-            *sides.said(),
+            *([SAME] if bool((tokens == tokens[:1]).all()) else sides.said()),
             *disagreements(sides, field, declared, unbounded=unbounded),
             *said,
         ),

@@ -88,7 +88,7 @@ def frequency_bands(
     if times_V.ndim != 1 or int(tokens[real_NL].max()) >= len(times_V):
         message = "counts must be (V,), a number for every id in the tokens."
         raise UsageError("E-OPTION", message, "counts=None counts the tokens themselves.")
-    band_V = np.searchsorted(np.asarray(edges), _standing(times_V.numpy()), side="right")
+    band_V = np.searchsorted(np.asarray(edges), _standing(times_V.numpy()), side="left")
     band_NL = torch.from_numpy(band_V)[tokens.long().where(real_NL, 0)]
     return {name: (band_NL == i) & real_NL for i, name in enumerate(names)}
 
@@ -153,9 +153,12 @@ def _real(tokens: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _standing(times_V: np.ndarray) -> np.ndarray:
-    """Where each id's occurrences stand among all, sorted by frequency: the middle of its group."""
+    """Share of all occurrences up to and with each id's group, sorted by frequency.
+
+    The most frequent group is thus always in the highest band, however large it is.
+    """
     _, group_V = np.unique(times_V, return_inverse=True)
     occurrences = np.bincount(group_V, weights=times_V)
     behind = np.cumsum(occurrences)
-    middle = (behind - occurrences / 2) / max(behind[-1], 1)
-    return np.asarray(middle[group_V])
+    share = behind / max(behind[-1], 1)
+    return np.asarray(share[group_V])

@@ -2,6 +2,7 @@
 
 from howfar.measure.stats import MIN_SEQUENCES
 from howfar.measure.swap.doubt import Doubt, Effects
+from howfar.measure.swap.fast import Fast
 from howfar.measure.swap.options import SwapOptions
 from howfar.measure.swap.paired import Paired
 from howfar.measure.swap.result import Own
@@ -31,7 +32,19 @@ def about_effects(
     return tuple(said)
 
 
+def without_scale(effects: Effects) -> bool:
+    """Fast design: nothing older than the cut matters at the cut, but it does further on."""
+    if not isinstance(effects, Fast) or effects.whole.mean() > 3 * effects.floor:
+        return False
+    return bool(effects.moved[effects.top].mean() > 3 * effects.floor)
+
+
 def _no_influence(effects: Effects, options: SwapOptions) -> str:
+    if without_scale(effects):
+        return (
+            "the cut is too early: what stands before it matters only further on, so that shares "
+            'have no scale; longer rows, or design="paired"'
+        )
     if effects.whole.mean() <= 3 * effects.floor:
         return "no influence: replacing the whole input does not move the output"
     if options.how in ORDERS:
@@ -50,7 +63,11 @@ def _about_lengths(effects: Effects, options: SwapOptions) -> list[str]:
             f"{options.trained_length} trained on"
         )
     ends_N = effects.region.windows if isinstance(effects, Paired) else effects.seqs.lengths
-    if int(ends_N.min()) < int(ends_N.max()) and options.side != "source":
+    if isinstance(effects, Fast) and int(ends_N.min()) < int(ends_N.max()):
+        said.append(
+            f"rows differ in length: only the first {int(ends_N.min())} tokens of each count"
+        )
+    elif int(ends_N.min()) < int(ends_N.max()) and options.side != "source":
         end = "end" if options.side == "future" else "start"
         said.append(f"rows differ in length: shorter rows show no effect beyond their own {end}")
     if options.how == "drop":

@@ -117,6 +117,7 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
     num = effects.moved[0].shape[1]
     most = max(float(moved.mean()) for moved in effects.moved.values())
     influence = min(doubt.whole, most) > 3 * effects.floor
+    late = notes.without_scale(effects)
     noisy = effects.noise > effects.floor - effects.noise  # more than rounding can make
     if noisy and effects.noise >= options.eps * doubt.whole:
         share = effects.noise / max(doubt.whole, effects.noise)
@@ -146,7 +147,7 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
         low=low,
         high=high,
         r50=ladder[0.5],
-        censored=influence and value is None,
+        censored=(influence or late) and value is None,
         window=last_measured(effects),
         ladder=ladder,
         detectable=detectable,
@@ -203,6 +204,7 @@ def _curve(effects: Effects, doubt: Doubt, options: SwapOptions, *, influence: b
         mean=tuple(doubt.ratio(k) for k in kept),
         low=tuple(float(low) for low, _ in bounds),
         high=tuple(float(high) for _, high in bounds),
+        # Kept where there is no influence too: whoever doubts it can look.
         matrix=np.stack([effects.moved[k] for k in sorted(effects.moved)], axis=-1),
         matrix_unit={"js": "bits", "kl": "nats"}.get(effects.kind, "squared distance"),
         noise_floor=doubt.floor,

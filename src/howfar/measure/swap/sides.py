@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from howfar.core.errors import UsageError
 from howfar.core.protocols import Predict
 from howfar.measure import probe
 from howfar.measure.swap.asking import Plain
@@ -63,6 +64,8 @@ def swap_sides(
     """
     options = options or SwapOptions()
     models = list(predict) if isinstance(predict, Sequence) else [predict]
+    if isinstance(targets, str) and tokens.ndim > 1 and tokens.shape[1] < 3:
+        raise UsageError("E-SHAPE", "Rows of two tokens have no middle.", "rows of 3 or more.")
     found = {
         side: swap_reach(
             models,
