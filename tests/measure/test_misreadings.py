@@ -67,7 +67,7 @@ def test_equal_rows_replace_nothing():
 def test_a_faint_interaction_is_called_faint():
     def predict(tokens, lengths):
         x = tokens.double()
-        return torch.stack([x.sum(1), 1e-3 * x[:, 3] * x[:, 9]], 1)
+        return torch.stack([x.sum(1), 0.01 * (x[:, 6:] * x[:, :-6]).sum(1)], 1)
 
     found = interaction_reach(predict, known.signs(100, 16))
     assert found.value == 6
