@@ -146,3 +146,18 @@ def test_modules_go_by_their_own_names():
         howfar.gradient(Two().eval(), TOKENS, embedding="tables")
     held = howfar.retention(nn.Sequential(Delay()).eval(), TOKENS, layers=["0.table"], lags=(0, 1))
     assert held.num_sequences == 48
+
+
+def test_demand_of_ids():
+    """A chain of 0 .. 7 in order, nine steps in ten: one token tells nearly all."""
+    rng = np.random.default_rng(0)
+    ids = np.cumsum(rng.random(60_000) < 0.9) % 8
+    mutual, context = howfar.demand(ids)
+    assert mutual.name == "mutual information"
+    assert mutual.value >= 8
+    assert not context.censored
+    rows = howfar.demand(torch.from_numpy(ids).reshape(300, 200))
+    assert [need.name for need in rows] == ["mutual information", "counting and copying"]
+    for wrong in (np.zeros((2, 5)), 7, np.array([-1, 2, 3])):
+        with pytest.raises(howfar.HowfarError):
+            howfar.demand(wrong)

@@ -34,6 +34,22 @@ def averaged(tokens, lengths):
     real = torch.arange(tokens.shape[1]) < lengths[:, None]
     one = nn.functional.one_hot(tokens, 50).float() * real[..., None]
     return one.sum(1) / lengths[:, None]
+def perposition(tokens):
+    return torch.roll(tokens, 5, 1).float()
+def both(tokens, lengths):
+    x = nn.functional.one_hot(tokens, 50).float()
+    return 3 * torch.roll(x, 2, 1) + 5 * torch.roll(x, -3, 1)
+def talks(tokens):
+    print("hello from the model")
+    return delay(tokens)
+class Interrupted(nn.Module):
+    calls = 0
+    def forward(self, tokens):
+        Interrupted.calls += 1
+        if Interrupted.calls > 60:
+            raise KeyboardInterrupt
+        return delay(tokens)
+interrupted = Interrupted()
 def raises(tokens):
     raise RuntimeError("first\\nsecond")
 def leaks(tokens):
@@ -225,6 +241,39 @@ def test_audit_says_where_an_answer_is_no_number(howfar, models):
     assert ended.code == 1, ended.err
     assert "empty_row: A row of length 0 makes its answer not a number" in ended.out
     assert "the answer is not a finite number" in ended.out
+
+
+def test_what_a_model_prints_stays_out_of_the_document(howfar, models):
+    ended = howfar("reach", "given:talks", "--random", 50, "--length", 24, "--json")
+    assert ended.document["measures"][0]["value"] == 6
+    assert "hello from the model" in ended.err
+    assert ended.document["seed"] == 0
+    assert ended.document["command"].startswith("howfar ")
+
+
+def test_a_stop_keeps_the_measures_before_it(howfar, models):
+    asked = ("reach", "given:interrupted", "--random", 50, "--length", 24)
+    ended = howfar(*asked, "--measure", "swap,interaction,influence", "--json")
+    assert ended.code == 130
+    assert [found["kind"] for found in ended.document["measures"]] == ["swap"]
+    assert [fault["code"] for fault in ended.document["failed"]] == ["E-STOPPED"]
+
+
+def test_the_future_side_asks_in_the_middle(howfar, models):
+    ended = howfar("reach", "given:both", "--random", 50, "--length", 24, "--side", "future")
+    assert ended.code == 0, ended.err
+    assert "swap: 4 [4, 4] kept tokens" in ended.out
+
+
+def test_a_real_a_position_is_no_class(howfar, models):
+    ended = howfar("reach", "given:perposition", "--random", 50, "--length", 24)
+    assert ended.code == 0, ended.err
+    assert "swap: 6 " in ended.out
+
+
+def test_a_support_that_is_not_declared_is_a_bound(howfar, models):
+    ended = howfar("reach", "given:delay", "--random", 50, "--length", 24)
+    assert "structural  >= 6" in ended.out
 
 
 def test_a_map_of_layers_is_printed_and_in_json(howfar, models):

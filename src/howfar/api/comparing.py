@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from howfar.api.options import options as built
 from howfar.core.errors import UsageError, shown
 from howfar.record.comparison import Baseline, Comparison, Need, Row
 from howfar.report.save import write_report
 from howfar.study.compare import compare as run_comparison
-from howfar.study.demand import needs
+from howfar.study.demand import needs, needs_of_rows
 from howfar.study.engine import Event
 from howfar.study.plan import CompareOptions
 from howfar.study.sources import SourceOptions, open_problem
@@ -80,7 +82,7 @@ def compare(
 
 
 def demand(
-    source: str | Path,
+    source: Any,  # noqa: ANN401 - a path, a name, or rows of ids
     *,
     seed: int = 0,
     **options: Any,  # noqa: ANN401 - the fields of SourceOptions
@@ -88,7 +90,8 @@ def demand(
     """How far back the data reaches, whatever the model: what a long memory could be good for.
 
     Args:
-        source: a path, or a shipped set's name, as for `compare`.
+        source: a path, or a shipped set's name, as for `compare`; or token ids: (L,) of one text,
+            (N, L), or a list of rows.
         seed: of all draws.
         **options: text, label, tokens, length, ... (see `study.sources.SourceOptions`).
 
@@ -99,9 +102,23 @@ def demand(
         UsageError, DataError: whatever is wrong with the data, or a made task, which says its
         distances itself.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        return needs_of_rows(_rows(source), seed)
     reading = {"whole": options.get("length") is None, **options, "seed": seed}
     found = needs(open_problem(os.fspath(source), built(SourceOptions, reading)), seed)
     if not found:
         message = f"{shown(str(source))} is a made task: it says its distances itself."
         raise UsageError("E-OPTION", message, "a file, or a shipped set such as tinyshakespeare")
     return found
+
+
+def _rows(source: Any) -> list[np.ndarray]:  # noqa: ANN401
+    """Rows of ids from an array, a tensor or a list of rows."""
+    try:
+        rows = [np.asarray(row) for row in (source if np.ndim(source[0]) else [source])]
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        message = f"{shown(type(source).__name__)} is neither a path nor rows of token ids."
+        raise UsageError("E-SHAPE", message, "ids (N, L), or the path of a text") from error
+    if any(row.ndim != 1 or row.dtype.kind not in "iu" or (row < 0).any() for row in rows):
+        raise UsageError("E-SHAPE", "Rows must hold token ids, 0 or more.", "integers (N, L)")
+    return rows

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from howfar.cli.reach import machine_options, open_subject, rows_options
+from howfar.cli.reach import aside, machine_options, open_subject, rows_options
 
 
 @click.command("audit", short_help="Leaks from the future, padding that matters, and other faults.")
@@ -30,20 +30,22 @@ def audit_command(
     from howfar.api.engine import measure
     from howfar.cli.write import document, log, note, result
 
-    subject = open_subject(model, data, options)
+    with aside():
+        subject = open_subject(model, data, options)
     console = log()
     for line in (subject.line, *(f"note: {line}" for line in subject.notes)):
         note(console, line)
     asked = subject.asked
     full = bool((asked.lengths == asked.tokens.shape[1]).all())
-    found = measure(
-        "audit",
-        subject.predict,
-        asked.tokens,
-        lengths=None if full else asked.lengths,
-        causal=causal,
-        seed=options["seed"],
-    )
+    with aside():
+        found = measure(
+            "audit",
+            subject.predict,
+            asked.tokens,
+            lengths=None if full else asked.lengths,
+            causal=causal,
+            seed=options["seed"],
+        )
     if as_json:
         document({**found.plain(), **subject.data})
         return 0 if found.ok else 1

@@ -12,7 +12,9 @@ from howfar.cli.options import Whole
 @click.command("demand", short_help="How far back your data reaches, whatever the model.")
 @click.argument("source")
 @source_options
-@click.option("--out", default=None, metavar="FOLDER", help="Where the figures go.")
+@click.option(
+    "--out", default=None, metavar="FOLDER", help="Where the figures go; by default howfar-demand."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option("--seed", type=Whole(0, 2**62), default=0, show_default=True, help="Of all draws.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")

@@ -128,7 +128,8 @@ def _card_lines(result: Any) -> list[tuple[str, str]]:
         beyond = name in ("detectable", "useful") and getattr(result, f"{name}_censored")
         beyond = beyond or (name.startswith("used") and seen and value is None)
         if value is not None or beyond:
-            texts.append((name, f"> {result.window:,}" if beyond else f"{value:,}"))
+            bound = ">= " if name == "structural" and not result.structural_declared else ""
+            texts.append((name, f"> {result.window:,}" if beyond else f"{bound}{value:,}"))
     return texts
 
 

@@ -2,12 +2,15 @@
 
 import dataclasses
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import click
 
 from howfar.cli.options import Real, Whole, all_of
+from howfar.core.errors import HowfarError
 
 MEASURES = (
     *("swap", "gradient", "influence", "context", "attention", "retention", "interaction"),
@@ -86,46 +89,78 @@ def reach_command(
     package.module:name of an array or a function that gives one; or --random. Exit code 1: some
     of several measures could not be made.
     """
-    from howfar.cli.found import found_data, lines
+    from howfar import __version__
+    from howfar.cli.compare import command_line
+    from howfar.cli.found import lines
     from howfar.cli.show import prepare
     from howfar.cli.write import document, log, note, result
-    from howfar.core.errors import HowfarError
 
     chosen = checked(kinds)
     folder = None if out is None else prepare(out)
-    subject = open_subject(model, data, options)
+    with aside():
+        subject = open_subject(model, data, options)
     console = log()
     for line in (subject.line, *(f"note: {line}" for line in subject.notes)):
         note(console, line)
-    found: dict[str, Any] = {}
-    failed: dict[str, HowfarError] = {}
+    done = Done({}, {})
     for kind in chosen or (subject.usual,):
         note(console, f"measuring: {kind}")
         try:
-            found[kind] = run(kind, subject, options, names_next=names_next)
-        except HowfarError as error:
-            if len(chosen) < 2:
-                raise
-            failed[kind] = error
-    figures = [] if folder is None else draw(found, subject.name, folder)
-    told = [found_data(kind, value) for kind, value in found.items()]
-    wrong = [
-        {"kind": kind, "code": fault.code, "message": fault.message, "hint": fault.hint}
-        for kind, fault in failed.items()
-    ]
+            with aside():
+                done.found[kind] = run(kind, subject, options, names_next=names_next)
+        except (HowfarError, KeyboardInterrupt) as error:
+            done.missed(kind, error, alone=len(chosen) < 2)
+        if done.stopped:
+            break
+    figures = [] if folder is None else draw(done.found, subject.name, folder)
     if as_json:
+        about = {"command": command_line(), "seed": options["seed"], "howfar": __version__}
         drawn = {"figures": [str(path) for path in figures]} if figures else {}
-        missing = {"failed": wrong} if wrong else {}
-        document({"schema": 1, **subject.data, "measures": told, **missing, **drawn})
-        return 1 if failed else 0
+        document({"schema": 1, **about, **subject.data, **done.data(), **drawn})
+        return done.code
     result(subject.line)
-    for kind, value in found.items():
+    for kind, value in done.found.items():
         result("\n".join(lines(kind, value)))
-    for kind, fault in failed.items():
+    for kind, fault in done.failed.items():
         result(f"{kind}: not measured: {fault}")
     for path in figures:
         result(f"figure: {path}")
-    return 1 if failed else 0
+    return done.code
+
+
+@dataclasses.dataclass
+class Done:
+    """What was measured, and what was not and why; `stopped` by Ctrl-C after something was."""
+
+    found: dict[str, Any]
+    failed: dict[str, HowfarError]
+    stopped: bool = False
+
+    def missed(self, kind: str, error: BaseException, *, alone: bool) -> None:
+        """File what kept a measure from being made; raise it where nothing else is asked for."""
+        if isinstance(error, HowfarError) and not alone:
+            self.failed[kind] = error
+        elif isinstance(error, KeyboardInterrupt) and self.found:
+            self.stopped = True
+            self.failed[kind] = HowfarError("E-STOPPED", "Stopped before it was measured.")
+        else:
+            raise error
+
+    def data(self) -> dict[str, Any]:
+        """For JSON."""
+        from howfar.cli.found import found_data
+
+        told = [found_data(kind, value) for kind, value in self.found.items()]
+        wrong = [
+            {"kind": kind, "code": fault.code, "message": fault.message, "hint": fault.hint}
+            for kind, fault in self.failed.items()
+        ]
+        return {"measures": told, **({"failed": wrong} if wrong else {})}
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        return 130 if self.stopped else 1 if self.failed else 0
 
 
 def checked(kinds: str | None) -> tuple[str, ...]:
@@ -143,6 +178,13 @@ def checked(kinds: str | None) -> tuple[str, ...]:
             message = f"{message}Known: {', '.join(MEASURES)}."
             raise UsageError("E-OPTION", message, "--measure swap")
     return tuple(dict.fromkeys(names))
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """What a stranger's code prints goes to stderr: stdout is for results."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +212,8 @@ def open_subject(model: str, data: str | None, options: dict[str, Any]) -> Subje
     from howfar.adapt import adapt, open_model
     from howfar.cli.compare import checked_device
     from howfar.cli.rows import Wanted, rows_of
+    from howfar.measure import probe
+    from howfar.report.words import visible
 
     if "" not in sys.path:
         sys.path.insert(0, "")  # a module of the working folder, as with `python -m`
@@ -184,10 +228,13 @@ def open_subject(model: str, data: str | None, options: dict[str, Any]) -> Subje
     asked = rows_of(wanted, opened, made_for)
     predict = adapt(inner, asked.tokens, lengths=asked.lengths, batch_first=first)
     rows, length = asked.tokens.shape[:2]
-    line = f"{opened.name} on {rows:,} rows of {length:,} {asked.unit}s of {asked.name}"
+    line = visible(f"{opened.name} on {rows:,} rows of {length:,} {asked.unit}s of {asked.name}")
     with torch.no_grad():
         answer = predict(asked.tokens[:2], asked.lengths[:2])
     pooled = answer.ndim == 2 and not asked.tokens.is_floating_point()
+    if pooled and answer.shape[1] == length:  # classes, or a real a position: shorter rows tell
+        seqs = probe.sequences(asked.tokens, asked.lengths, "last")
+        pooled = not probe.ask(predict, seqs).everywhere
     about: dict[str, Any] = {"name": opened.name}
     if made_for is not None:
         about["trained_length"] = made_for
@@ -226,6 +273,8 @@ def run(kind: str, subject: Subject, options: dict[str, Any], *, names_next: boo
             raise UsageError("E-OPTION", message, f"the same without --{name}")
     if "seed" in known:
         given["seed"] = options["seed"]
+    if given.get("side") == "future" and kind == "swap":
+        given["targets"] = "middle"  # the last token has nothing after it
     asked = subject.asked
     full = bool((asked.lengths == asked.tokens.shape[1]).all())
     if not full:

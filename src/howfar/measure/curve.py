@@ -14,7 +14,7 @@ import numpy as np
 from howfar.record.comparison import Curve as PlainCurve
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Curve:
     """A measured curve.
 
@@ -37,6 +37,9 @@ class Curve:
     noise_floor: float = 0.0
     design: str = ""
     passes: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Curve of {self.unit} at {len(self.x)} {self.axis}>"
 
     @property
     def kept(self) -> tuple[int, ...]:

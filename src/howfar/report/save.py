@@ -14,6 +14,12 @@ from howfar.record import codec
 from howfar.record.comparison import SCHEMA, Comparison, Demand
 from howfar.report import draw, page, plot, words
 
+NEEDS = (
+    "mutual-information",
+    "counting-and-copying",
+    "tf-idf-last-tokens",
+    "tf-idf-first-tokens",
+)
 PAGE, RECORDS, FIGURES, DEMAND = "report.html", "records.json", "figures", "demand.json"
 
 
@@ -70,6 +76,10 @@ def save_demand(demand: Demand, folder: str | Path) -> list[Path]:
     text = json.dumps(codec.to_data(demand), indent=2, ensure_ascii=False, allow_nan=False)
     files[DEMAND] = f"{text}\n".encode("utf-8", "backslashreplace")
     _place(files, target)
+    for name in NEEDS:  # an earlier run on other data may have had more
+        for path in (target / f"{name}.svg", target / f"{name}.png"):
+            if path.name not in files:
+                path.unlink(missing_ok=True)
     return [target / name for name in files]
 
 

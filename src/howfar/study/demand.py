@@ -37,6 +37,24 @@ def needs(problem: Problem, seed: int = 0) -> tuple[Need, ...]:
     return ()
 
 
+def needs_of_rows(rows: Rows, seed: int = 0) -> tuple[Need, ...]:
+    """Dependence within rows of ids, and what context is worth: counted on the first 80 % of them.
+
+    One long row is cut in order instead.
+    """
+    if len(rows) == 1:
+        (row,) = rows
+        first, second = int(0.8 * len(row)), int(0.9 * len(row))
+        parts = [row[:first]], [row[first:second]], [row[second:]]
+    else:
+        first, second = int(0.8 * len(rows)), max(int(0.8 * len(rows)) + 1, int(0.9 * len(rows)))
+        parts = list(rows[:first]), list(rows[first:second]), list(rows[second:])
+    mutual = mutual_information(rows, MutualOptions(seed=seed))
+    vocabulary = 1 + max(int(row.max()) for row in rows if len(row))
+    found = predictability(*parts, vocabulary, PredictOptions(seed=seed))
+    return _dependence(mutual, "token"), _context(found, "token")
+
+
 def _of_text(text: Running, seed: int) -> tuple[Need, ...]:
     parts = [text.train], [text.validation], [text.test]
     found = predictability(*parts, text.tokeniser.vocabulary, PredictOptions(seed=seed))

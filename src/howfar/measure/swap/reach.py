@@ -141,18 +141,20 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
     ladder = {eps: within(doubt.crossing(eps), effects) if influence else None for eps in levels}
     value = ladder[options.eps]
     low, high = limits(doubt, effects, options, value) if influence and sure else (None, None)
-    structural = options.structural or _structural(models, effects, options)
+    declared = options.structural or _declared(models, effects, options)
+    structural = declared or _support(effects, options)
     return SwapReach(
         value=value,
         low=low,
         high=high,
         r50=ladder[0.5],
-        censored=(influence or late) and value is None,
+        censored=bool(influence or late) and value is None,
         window=last_measured(effects),
         ladder=ladder,
         detectable=detectable,
         detectable_censored=influence and sure and detectable is None,
         structural=min(structural, effects.window),
+        structural_declared=declared is not None,
         useful=useful,
         useful_censored=bool(effects.worse) and sure and useful is None,
         per_model=_per_model(effects, options.eps) if influence else (None,) * len(models),
@@ -174,12 +176,17 @@ def _summary(models: Sequence[Predict], effects: Effects, options: SwapOptions) 
     )
 
 
-def _structural(models: Sequence[Predict], effects: Effects, options: SwapOptions) -> int:
-    """The furthest token that could matter: as declared of the past, else the numeric support."""
-    exact = options.exact and options.design == "paired"
+def _declared(models: Sequence[Predict], effects: Effects, options: SwapOptions) -> int | None:
+    """The furthest token that could matter, as every model declares of the past."""
     declared = [m.reach(effects.window) for m in models if isinstance(m, Reaching)]
-    if len(declared) == len(models) and options.side == "past":
-        return max(effects.window if reach is None else reach for reach in declared)
+    if len(declared) < len(models) or options.side != "past":
+        return None
+    return max(effects.window if reach is None else reach for reach in declared)
+
+
+def _support(effects: Effects, options: SwapOptions) -> int:
+    """The furthest token whose effect exceeds rounding."""
+    exact = options.exact and options.design == "paired"
     moves = furthest(effects, lambda k: bool(effects.at(k).max() > effects.floor), exact=exact)
     return effects.window if moves is None else moves
 

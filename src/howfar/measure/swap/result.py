@@ -58,7 +58,8 @@ class SwapReach:
     value: R_eps, or None: no influence, or (`censored`) more than `window`.
     low, high: its interval; None with a warning for few sequences; high None: beyond the window.
     ladder: R at each level asked for. detectable: as far as the lower bound of r stays above the
-    noise floor. structural: declared, or the numeric support. useful: beyond it the loss is not
+    noise floor. structural: as the model declares it (`structural_declared`), else the furthest
+    token whose effect exceeds rounding, a lower bound. useful: beyond it the loss is not
     worse than with all tokens by more than the tolerance (None: no labels). Either is None where
     it is censored, and for few sequences. noise_floor: as a share of the effect at k = 0.
     side, how: which tokens were changed, and into what. own: for a class of tokens, and for
@@ -76,6 +77,7 @@ class SwapReach:
     detectable: int | None
     detectable_censored: bool
     structural: int
+    structural_declared: bool
     useful: int | None
     useful_censored: bool
     per_model: tuple[int | None, ...]
