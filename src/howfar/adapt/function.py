@@ -107,7 +107,7 @@ class Function:
 
     def _answer(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         output = call(self.model, self.form, tokens, lengths, tokens.shape[1])
-        if isinstance(output, Tensor):
+        if isinstance(output, Tensor) and output.ndim > 0:
             return output
         if self.key is None:
             self.key = choose([output], [lambda part: _rows(part, len(tokens))])

@@ -4,17 +4,20 @@ Idea     a module that takes time on axis 0 answers a batch-first question witho
          right shape: rows are then taken for time. So it is asked both ways: the axis along which
          a change in the first half moves answers in the second half is time. What returns one
          answer a row tells by the shape alone, as the numbers asked with differ
+Raises   what a module raises when it is asked rows first is reported, as rows too long would pass
+         time first for the wrong reason; unless a layer in it says that it has time first, and gets
+         time unturned when asked so
 Cost     six forward passes over five rows (ten where nothing is seen along time), once a model
 Limits   a model that relates nothing further apart than half a row looks memoryless: rows first.
          One that does so along both axes mixes up the rows of a batch: rows first, unless a
          recurrent layer in it has time first; then the caller has to say `batch_first`
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +25,12 @@ from torch import Tensor, nn
 from howfar.adapt.function import call, form_of
 from howfar.adapt.outputs import REALS, Key, choose, take
 from howfar.adapt.wrapped import Wrapped, as_tensor, untouched
-from howfar.core.errors import HowfarError, UsageError
+from howfar.core.errors import DataError, HowfarError, UsageError
 
 NEAR = 1e-4  # of the whole change: less in the other half is rounding
+NO_ANSWER = "E-SHAPE"  # `choose` found nothing that may be an answer
 Ask = Callable[[Tensor, Tensor], Any]
+Question: TypeAlias = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +91,24 @@ def _layout(
 ) -> Layout:
     questions = [_rows(tokens, lengths, count) for count in _counts(tokens.shape[1])]
     # Time first is tried second: its error alone would puzzle those who have rows first.
+    if batch_first is not None:
+        return _one_way(_outputs(ask, questions, batch_first), questions, batch_first)
     found: dict[bool, Layout] = {}
-    failed: list[HowfarError] = []
-    for first in (True, False) if batch_first is None else (batch_first,):
-        try:
-            found[first] = _one_way(ask, questions, first)
-        except HowfarError as error:
-            failed.append(error)
-    if not found:
-        raise failed[0]
+    try:
+        outputs = _outputs(ask, questions, True)
+    except HowfarError as error:
+        return _says_time_first(ask, questions, model, error)
+    try:
+        found[True] = _one_way(outputs, questions, True)
+    except HowfarError as error:
+        if error.code != NO_ANSWER:
+            raise
+        refused = error
+    try:
+        found[False] = _one_way(_outputs(ask, questions, False), questions, False)
+    except HowfarError:
+        if not found:
+            raise refused from None
     if len(found) == 1:
         return next(iter(found.values()))
     if not found[False].everywhere or not found[True].everywhere:
@@ -102,7 +116,7 @@ def _layout(
         return found[True]
     rows, real = questions[0]
     along = {first: _relates(ask, rows, real, found[first]) for first in (True, False)}
-    if along[True] and along[False] and _time_first_layers(model):
+    if along[True] and along[False] and _recurrent(model):
         message = "The model relates both rows and positions: which axis is time?"
         raise UsageError("E-LAYOUT", message, "batch_first=True, or batch_first=False")
     if not along[True] and not along[False]:
@@ -112,11 +126,46 @@ def _layout(
     return found[along[True]]
 
 
-def _one_way(ask: Ask, questions: list[tuple[Tensor, Tensor]], first: bool) -> Layout:
-    """The layout if rows are first (or time is); the output has to follow the number of rows."""
+def _says_time_first(
+    ask: Ask, questions: list[Question], model: nn.Module, raised: HowfarError
+) -> Layout:
+    """Time first where a layer of the model says so; else what was raised rows first."""
+    rows, _ = questions[0]
+    seen: list[tuple[int, ...]] = []
+    layers = list(_time_first_layers(model))
+
+    def note(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        x = next((x for x in (*given, *named.values()) if isinstance(x, Tensor)), None)
+        if x is not None:
+            seen.append(tuple(x.shape[:2]))
+
+    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
+    try:
+        # A layer that is given time turned belongs to a model that has rows first.
+        if layers:
+            layout = _one_way(_outputs(ask, questions, False), questions, False)
+            if seen and seen[0] == (rows.shape[1], len(rows)):
+                return layout
+    except HowfarError:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    if raised.code != "E-MODEL":
+        raise raised
+    hint = "shorter rows (length=...), or batch_first=False (--layout time) if it reads time first"
+    raise DataError("E-MODEL", raised.message, hint) from raised.__cause__
+
+
+def _outputs(ask: Ask, questions: list[Question], first: bool) -> list[Any]:
     outputs = [ask(_turned(questions[0][0], first), questions[0][1])]
     with suppress(HowfarError):  # a model with a state may take one number of rows alone
         outputs.append(ask(_turned(questions[1][0], first), questions[1][1]))
+    return outputs
+
+
+def _one_way(outputs: list[Any], questions: list[Question], first: bool) -> Layout:
+    """The layout if rows are first (or time is); the output has to follow the number of rows."""
     fits = [_fitting(len(rows), rows.shape[1], first) for rows, _ in questions[: len(outputs)]]
     key = choose(outputs, fits)
     rows, _ = questions[0]
@@ -167,5 +216,12 @@ def _turned(rows: Tensor, first: bool) -> Tensor:
     return rows if first else rows.transpose(0, 1)
 
 
-def _time_first_layers(model: nn.Module) -> bool:
-    return any(isinstance(m, nn.RNNBase) and not m.batch_first for m in model.modules())
+def _recurrent(model: nn.Module) -> bool:
+    return any(isinstance(m, nn.RNNBase) for m in _time_first_layers(model))
+
+
+def _time_first_layers(model: nn.Module) -> Iterator[nn.Module]:
+    """Layers of torch with time first; those of its transformers all hold such an attention."""
+    for module in model.modules():
+        if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)) and not module.batch_first:
+            yield module

@@ -9,6 +9,8 @@ Shapes   an answer is (B, L, V), (B, L, D), (B, L) or (B, C)
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from howfar.core.errors import UsageError, shown
@@ -25,20 +27,23 @@ REALS = ("sentence_embedding", "last_hidden_state", "hidden_states")  # no logit
 
 def parts(output: object) -> list[tuple[Key, Tensor]]:
     """The tensors an output offers, each with the key that `take` finds it by; best first."""
-    if isinstance(output, Tensor):
-        return [(None, output)]
+    whole = _tensor(output)
+    if whole is not None:
+        return [(None, whole)]
     if hasattr(output, "keys") and hasattr(output, "__getitem__"):
         items = {str(key): output[key] for key in output.keys()}  # noqa: SIM118 - not only dicts
     elif hasattr(output, "_asdict"):  # a named tuple
         items = dict(output._asdict())
     elif isinstance(output, (tuple, list)):
-        return [(i, part) for i, part in enumerate(output) if isinstance(part, Tensor)]
+        pairs = [(i, _tensor(part)) for i, part in enumerate(output)]
+        return [(i, part) for i, part in pairs if part is not None]
     else:
         found = {name: getattr(output, name, None) for name in NAMES}
         items = {name: part for name, part in found.items() if part is not None}
     known = [name for name in NAMES if name in items]
     order = [*known, *(name for name in items if name not in known)]
-    return [(name, items[name]) for name in order if isinstance(items[name], Tensor)]
+    named = [(name, _tensor(items[name])) for name in order]
+    return [(name, part) for name, part in named if part is not None]
 
 
 def take(output: Any, key: Key) -> Any:  # noqa: ANN401 - a stranger's output
@@ -54,19 +59,52 @@ def choose(outputs: Sequence[object], fits: Sequence[Callable[[Tensor], bool]]) 
         fits: whether a part may answer the question at the same place.
 
     Raises:
-        UsageError: E-SHAPE where there is none, saying what there is.
+        UsageError: E-SHAPE where there is none, saying what there is; E-MODEL where several parts
+            fit and none has a name that says which is the answer.
     """
     tables = [dict(parts(output)) for output in outputs]
+    fitting: list[Key] = []
     for key in tables[0]:
         answers = [table.get(key) for table in tables]
         pairs = zip(answers, fits, strict=True)
         if all(part is not None and part.is_floating_point() and fit(part) for part, fit in pairs):
-            return key
+            fitting.append(key)
+    if len(fitting) > 1 and isinstance(fitting[0], str) and fitting[0] not in NAMES:
+        names = ", ".join(shown(key) for key in fitting)
+        message = f"The model returns {names}, and none of these names says which is the answer."
+        raise UsageError("E-MODEL", message, "return logits, or name it 'logits'")
+    if fitting:
+        return fitting[0]
     found = ", ".join(
-        f"{'' if key is None else f'{key}: '}{tuple(part.shape)}" for key, part in parts(outputs[0])
+        f"{'' if key is None else f'{key}: '}{tuple(part.shape)} of {part.dtype}"
+        for key, part in tables[0].items()
     )
+    kind = shown(type(outputs[0]).__name__)
+    single = isinstance(outputs[0], (int, float))
     message = (
-        "A model must return (B, L, V), (B, L) or (B, C) of floating point, alone or in a tuple, "
-        f"dict or named output; got {shown(type(outputs[0]).__name__)} {found or 'without tensors'}"
+        "A model must return a torch tensor (B, L, V), (B, L) or (B, C) of floating point, alone "
+        "or in a tuple, dict or named output; got "
+        f"{kind} {'()' if single else found or 'without tensors'}"
     )
     raise UsageError("E-SHAPE", f"{message}.", "wrap the model in a function that returns logits.")
+
+
+def _tensor(part: object) -> Tensor | None:
+    """A tensor, also of a numpy array or of nested lists of numbers; None for all else."""
+    if isinstance(part, Tensor):
+        return part
+    listed = isinstance(part, list) and _numbers(part)
+    if not isinstance(part, np.ndarray) and not listed:
+        return None
+    try:
+        return torch.as_tensor(part)
+    except (TypeError, ValueError, RuntimeError):  # objects, words, ragged lists
+        return None
+
+
+def _numbers(part: list[Any]) -> bool:
+    """Whether the innermost of first items is a number."""
+    first: Any = part
+    while isinstance(first, list) and first:
+        first = first[0]
+    return isinstance(first, (int, float))

@@ -59,29 +59,42 @@ class Wrapped(nn.Module):
 
     def ask(self, call: Callable[[], T], tokens: Tensor) -> T:
         """Call the model; whatever it raises becomes one line."""
-        return asked(call, tokens, self.model)
+        return asked(call, tokens, self.model, self.trained_length)
 
 
-def asked(call: Callable[[], T], tokens: Tensor, model: object = None) -> T:
+def asked(
+    call: Callable[[], T], tokens: Tensor, model: object = None, positions: int | None = None
+) -> T:
     """Call a stranger's code; whatever it raises becomes one line, its own error the cause.
 
+    Args:
+        call: what is called.
+        tokens: (B, L) what it is asked with.
+        model: whose embeddings are named in the error.
+        positions: tokens a row it says it was made for.
+
     Raises:
-        DataError: E-VOCABULARY for ids outside an embedding, E-MODEL for the rest.
+        DataError: E-SHAPE for rows longer than the model's positions, E-VOCABULARY for ids outside
+            an embedding, E-MODEL for the rest.
         EnvironmentFault: E-MEMORY.
     """
     try:
         return call()
     except (HowfarError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())
         if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in text:
             message = f"Memory ran out in the model at {tuple(tokens.shape)} tokens."
             raise EnvironmentFault("E-MEMORY", message, "a smaller batch, or shorter rows") from (
                 error
             )
+        if positions is not None and tokens.ndim > 1 and tokens.shape[1] > positions:
+            raise _too_long(tokens.shape[1], positions) from error
         if isinstance(error, IndexError) and not tokens.is_floating_point():
-            raise _outside(tokens, model) from error
+            outside = _outside(tokens, model, error)
+            if outside is not None:
+                raise outside from error
         message = f"The model raised {type(error).__name__} at {tuple(tokens.shape)} tokens"
         message = f"{message}: {shown(text, 300)}." if text else f"{message}."
         raise DataError("E-MODEL", message, "call the model on these tokens by hand") from error
@@ -146,18 +159,52 @@ def as_tensor(answer: object) -> Tensor:
     """
     if isinstance(answer, Tensor):
         return answer
-    message = f"A model must return a tensor, got {shown(type(answer).__name__)}."
+    message = f"A model must return a torch tensor, got {shown(type(answer).__name__)}."
     raise UsageError("E-SHAPE", message, "wrap the model in a function that returns logits.")
 
 
-def _outside(tokens: Tensor, model: object) -> DataError:
+def _outside(tokens: Tensor, model: object, error: BaseException) -> DataError | None:
+    """Which table was too small: of positions, or of the vocabulary; None: neither."""
+    table, looked = _looked_up(error)
     sizes = []
     if isinstance(model, nn.Module):
         sizes = [m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)]
+    if table is not None and looked is not None and not _same(looked, tokens):
+        # Places, not tokens, were looked up.
+        needed = int(looked.max()) + 1
+        long = needed in tokens.shape[:2] and needed > table.num_embeddings
+        return _too_long(needed, table.num_embeddings) if long else None
+    high = int(tokens.max())
+    if table is None and sizes and int(tokens.min()) >= 0 and high < min(sizes):
+        return None
     held = f"its embeddings hold {', '.join(f'{size:,}' for size in sizes)}" if sizes else ""
     message = (
         f"The model looked up an id it does not have: ids go from {int(tokens.min()):,} to "
-        f"{int(tokens.max()):,}, rows have {tokens.shape[1]:,} tokens{'; ' if held else ''}{held}."
+        f"{high:,}, rows have {tokens.shape[1]:,} tokens{'; ' if held else ''}{held}."
     )
     hint = "the tokeniser that the model was trained with, or shorter rows"
     return DataError("E-VOCABULARY", message, hint)
+
+
+def _looked_up(error: BaseException) -> tuple[nn.Embedding | None, Tensor | None]:
+    """The embedding that raised, and what it was given."""
+    trace = error.__traceback__
+    table: nn.Embedding | None = None
+    looked: Tensor | None = None
+    while trace is not None:
+        held = trace.tb_frame.f_locals
+        if isinstance(held.get("self"), nn.Embedding) and isinstance(held.get("input"), Tensor):
+            table, looked = held["self"], held["input"]
+        trace = trace.tb_next
+    return table, looked
+
+
+def _same(looked: Tensor, tokens: Tensor) -> bool:
+    """Whether the ids looked up are those of the tokens, in whatever order."""
+    same = looked.numel() == tokens.numel()
+    return same and torch.equal(looked.flatten().sort()[0], tokens.flatten().sort()[0])
+
+
+def _too_long(length: int, positions: int) -> DataError:
+    message = f"Rows of {length:,} tokens, but the model has {positions:,} positions."
+    return DataError("E-SHAPE", message, f"--length {positions} (length={positions})")

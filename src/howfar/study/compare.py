@@ -73,7 +73,7 @@ class _Desk:
     def open(self, works: Engine) -> None:
         """Submit everything that waits for nothing; the dearest families first."""
         works.submit("baselines", jobs.baselines)
-        if self.options.reach:
+        if self.options.reach and not isinstance(self.problem, TaskProblem):
             works.submit("demand", jobs.demand)
         length = self.problem.length
         for name, file in sorted(
