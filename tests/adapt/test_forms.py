@@ -132,7 +132,9 @@ def want():
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_gives_the_same_number(form, eager, want):
     model = FORMS[form]
-    predict = adapt(model, TOKENS if eager else None)
+    # What raises rows first is taken for time first only where that is said.
+    said = False if form == "time first, lengths" else None
+    predict = adapt(model, TOKENS if eager else None, batch_first=said)
     found = swap_reach(predict, TOKENS, options=SwapOptions(resamples=100))
     assert found.value == want.value == LAG + 1
     torch.testing.assert_close(

@@ -169,7 +169,7 @@ def test_ids_and_inputs_that_do_not_fit():
     with pytest.raises(UsageError, match="token ids"):
         predict(torch.zeros(2, 3), torch.tensor([3, 3]))
     learned = adapt(made(*MODELS["causal, learned positions"][:2]))
-    with pytest.raises(DataError, match="rows have 65 tokens"):
+    with pytest.raises(DataError, match="Rows of 65 tokens, but the model has 64"):
         learned(torch.zeros(2, 65, dtype=torch.long), torch.tensor([65, 65]))
 
 

@@ -195,3 +195,38 @@ def test_settings_of_the_library_are_put_back(folder):
     with pytest.raises(StoreError):
         open_model(f"hf:{folder}")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def test_code_of_a_folder_is_never_run(folder):
+    """A model_type that transformers knows is loaded by its own class, and that is said."""
+    path = folder / "config.json"
+    (folder / "own.py").write_text("raise SystemExit('run')")
+    config = json.loads(path.read_text()) | {"auto_map": {"AutoConfig": "own.Config"}}
+    path.write_text(json.dumps(config))
+    opened = open_model(f"hf:{folder}")
+    assert type(opened.model).__name__ == "LlamaForCausalLM"
+    assert any("code of its own, which is not used" in note for note in opened.notes)
+    path.write_text(json.dumps(config | {"model_type": "of_its_own"}))
+    with pytest.raises(UsageError, match="code of its own folder, which howfar never runs"):
+        open_model(f"hf:{folder}")
+
+
+def test_a_tokeniser_without_a_vocabulary_is_none(folder):
+    """As save_pretrained leaves a folder of a GPT-2 that was given no tokeniser's files."""
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
+    assert open_model(f"hf:{folder}").encode is None
+
+
+def test_a_name_nobody_answers_for_is_asked_once():
+    """No network: one line, soon, and nothing else on stderr."""
+    pytest.importorskip("transformers")
+    code = "import sys; from howfar.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "audit", "hf:nobody/none", "--random", "9"]
+    closed = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
+    ended = subprocess.run(command, env=closed, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    lines = ended.stderr.splitlines()
+    assert len(lines) == 1, ended.stderr
+    assert "No model 'nobody/none' could be loaded" in lines[0]

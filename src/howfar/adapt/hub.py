@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from howfar.adapt.sentence import POOLINGS, Pooled
 from howfar.core.errors import EnvironmentFault, HowfarError, StoreError, UsageError, shown
 
 HINT = "pip install 'howfar[hf]'"
+WAIT = 10.0  # seconds for the network to answer
 UNSAFE = ("*.bin", "*.pt", "*.pth", "*.h5", "*.ckpt", "*.msgpack")
 
 
@@ -53,18 +55,42 @@ def load_pretrained(name: str) -> Loaded:
         raise UsageError("E-MODEL", message, "hf:FOLDER, or hf:OWNER/NAME")
     where = {"local_files_only": local or _offline(), "trust_remote_code": False}
     with _still(library), _explained(name, local=local):
-        config = library.AutoConfig.from_pretrained(name, **where)
-        kind = _class(library, config, name)
-        model, info = kind.from_pretrained(
-            name, config=config, use_safetensors=True, output_loading_info=True, **where
-        )
+        try:  # what is in the cache needs no network
+            model, info = _weights(library, name, where | {"local_files_only": True})
+            where["local_files_only"] = True
+        except (OSError, ValueError) as error:
+            if where["local_files_only"] or _needs_code(error):
+                raise
+            _found(name)
+            model, info = _weights(library, name, where)
     notes = list(_missing(info))
+    if getattr(model.config, "auto_map", None):
+        notes.append("the folder brings code of its own, which is not used")
     model.eval()
     if local and (folder / "modules.json").is_file():
         model = _pooled(model, folder)
     with _still(library):
         encode, before, after, said = _tokeniser(library, name, where)
     return Loaded(model, encode, before, after, (*notes, *said))
+
+
+def _weights(library: Any, name: str, where: dict[str, Any]) -> tuple[Any, dict[str, Any]]:  # noqa: ANN401
+    config = library.AutoConfig.from_pretrained(name, **where)
+    kind = _class(library, config, name)
+    model, info = kind.from_pretrained(
+        name, config=config, use_safetensors=True, output_loading_info=True, **where
+    )
+    return model, info
+
+
+def _found(name: str) -> None:
+    """Ask the network once; loading would ask again and again before it says no."""
+    hub: Any = import_module("huggingface_hub")
+    hub.HfApi().model_info(name, timeout=WAIT)
+
+
+def _needs_code(error: BaseException) -> bool:
+    return "trust_remote_code" in str(error)
 
 
 def _library() -> Any:  # noqa: ANN401 - a package that may be missing
@@ -117,6 +143,11 @@ def _explained(name: str, *, local: bool) -> Iterator[None]:
         raise
     except Exception as error:
         text = " ".join(str(error).split())
+        if _needs_code(error):
+            message = f"{shown(name)} needs code of its own folder, which howfar never runs."
+            raise UsageError("E-MODEL", message, "open it in Python, and pass the object") from (
+                error
+            )
         if local:
             message = f"{shown(name)} cannot be loaded: {type(error).__name__}: {shown(text, 300)}."
             raise StoreError("E-WEIGHTS", message, "is the folder whole?") from error
@@ -131,12 +162,19 @@ def _explained(name: str, *, local: bool) -> Iterator[None]:
 def _still(library: Any) -> Iterator[None]:  # noqa: ANN401
     """No progress bars and advice on stderr while loading; put back afterwards."""
     logging = library.utils.logging
+    # Of the hub's own package, whose retries are told as warnings.
+    others = [getLogger(name) for name in ("huggingface_hub", "httpx")]
+    levels = [other.level for other in others]
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     try:
         logging.set_verbosity(logging.CRITICAL)
         logging.disable_progress_bar()
+        for other in others:
+            other.setLevel(logging.CRITICAL)
         yield
     finally:
+        for other, level in zip(others, levels, strict=True):
+            other.setLevel(level)
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
@@ -184,6 +222,8 @@ def _tokeniser(
     where: dict[str, Any],
 ) -> tuple[Callable[[str], list[int]] | None, tuple[int, ...], tuple[int, ...], tuple[str, ...]]:
     """Text to ids, the special ids before and after a row, and what to say."""
+    if Path(name).is_dir() and not any(_of_tokeniser(path.name) for path in Path(name).iterdir()):
+        return None, (), (), ("no tokeniser could be read: the folder has none",)
     try:
         found = library.AutoTokenizer.from_pretrained(name, **where)
         plain = found("a", add_special_tokens=False)["input_ids"]
@@ -196,7 +236,15 @@ def _tokeniser(
         # No length limit is meant for a text that is cut into windows afterwards.
         return list(found(text, add_special_tokens=False, verbose=False)["input_ids"])
 
+    if not plain and not encode("the a 1"):
+        return None, (), (), ("no tokeniser could be read: it has no vocabulary",)
     at = next((i for i in range(len(whole)) if whole[i : i + len(plain)] == plain), None)
     if not plain or at is None:
         return encode, (), (), ()
     return encode, tuple(whole[:at]), tuple(whole[at + len(plain) :]), ()
+
+
+def _of_tokeniser(file: str) -> bool:
+    """Whether a file of a folder belongs to a tokeniser."""
+    known = file.startswith(("tokenizer", "vocab", "merges", "spiece", "sentencepiece"))
+    return known or file.endswith((".model", ".spm", ".bpe", ".tiktoken"))

@@ -90,25 +90,13 @@ def _layout(
     ask: Ask, tokens: Tensor, lengths: Tensor, batch_first: bool | None, model: nn.Module
 ) -> Layout:
     questions = [_rows(tokens, lengths, count) for count in _counts(tokens.shape[1])]
-    # Time first is tried second: its error alone would puzzle those who have rows first.
     if batch_first is not None:
         return _one_way(_outputs(ask, questions, batch_first), questions, batch_first)
-    found: dict[bool, Layout] = {}
     try:
         outputs = _outputs(ask, questions, True)
     except HowfarError as error:
         return _says_time_first(ask, questions, model, error)
-    try:
-        found[True] = _one_way(outputs, questions, True)
-    except HowfarError as error:
-        if error.code != NO_ANSWER:
-            raise
-        refused = error
-    try:
-        found[False] = _one_way(_outputs(ask, questions, False), questions, False)
-    except HowfarError:
-        if not found:
-            raise refused from None
+    found = _ways(ask, questions, outputs)
     if len(found) == 1:
         return next(iter(found.values()))
     if not found[False].everywhere or not found[True].everywhere:
@@ -124,6 +112,25 @@ def _layout(
         mixed = {first: _relates(ask, rows, real, found[first], 0) for first in (True, False)}
         return found[not mixed[True] or mixed[False]]
     return found[along[True]]
+
+
+def _ways(ask: Ask, questions: list[Question], outputs: list[Any]) -> dict[bool, Layout]:
+    """What may be answered rows first (`outputs` of it) and time first; at least one of them."""
+    found: dict[bool, Layout] = {}
+    refused: HowfarError | None = None
+    try:
+        found[True] = _one_way(outputs, questions, True)
+    except HowfarError as error:
+        if error.code != NO_ANSWER:
+            raise
+        refused = error
+    try:
+        found[False] = _one_way(_outputs(ask, questions, False), questions, False)
+    except HowfarError:
+        # This error alone would puzzle those who have rows first.
+        if refused is not None:
+            raise refused from None
+    return found
 
 
 def _says_time_first(

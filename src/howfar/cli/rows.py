@@ -7,7 +7,7 @@ Units    `length` counts special tokens in
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,10 @@ def rows_of(wanted: Wanted, opened: Opened, trained_length: int | None) -> Asked
     if ":" in data and not Path(data).exists():
         return _made(data, wanted)
     texts = read_texts(data, text=wanted.text, encoding=wanted.encoding)
-    encode, unit = _encoder(wanted, opened, texts)
+    encode, unit, said = _encoder(wanted, opened, texts)
     frame = (opened.before, opened.after) if wanted.tokens is None else ((), ())
-    return _Texts(wanted, length, encode, frame).rows(texts, Path(data).name, unit)
+    asked = _Texts(wanted, length, encode, frame).rows(texts, Path(data).name, unit)
+    return replace(asked, notes=(*asked.notes, *said))
 
 
 def _drawn(kind: str, wanted: Wanted, length: int) -> Asked:
@@ -153,23 +154,36 @@ def _whole(tokens: Tensor, name: str, unit: str) -> Asked:
     return Asked(tokens=tokens, lengths=lengths, following=None, name=name, unit=unit)
 
 
-def _encoder(wanted: Wanted, opened: Opened, texts: Texts) -> tuple[Encode, str]:
-    """How text becomes ids, and what one is called."""
+def _encoder(wanted: Wanted, opened: Opened, texts: Texts) -> tuple[Encode, str, tuple[str, ...]]:
+    """How text becomes ids, what one is called, and what to say of them."""
     if wanted.tokens is None and opened.encode is not None:
-        return opened.encode, "piece"
+        return opened.encode, "piece", ()
     kind = wanted.tokens
     if kind is None:
-        message = f"{shown(opened.name)} has no tokeniser: how does text become its tokens?"
+        folder = "The folder of " if opened.name.startswith("hf:") else ""
+        message = f"{folder}{shown(opened.name)} has no tokeniser: how does text become its tokens?"
         hint = "--tokens byte, char, word, or a tokenizer.json or a table of characters"
         raise UsageError("E-OPTION", message, hint)
     if kind == "byte":
-        return (lambda text: list(text.encode())), "byte"
+        return (lambda text: list(text.encode())), "byte", ()
     if kind in ("char", "word", "bpe"):
         from howfar.data.tokenise import train_tokeniser
 
         made = train_tokeniser(kind, texts.texts)  # type: ignore[arg-type]  # one of its kinds
-        return (lambda text: made.encode([text])[0].tolist()), made.unit
-    return _from_file(kind), "token"
+        notes = _made_here(made.vocabulary, opened.model)
+        return (lambda text: made.encode([text])[0].tolist()), made.unit, notes
+    return _from_file(kind), "token", ()
+
+
+def _made_here(count: int, model: object) -> tuple[str, ...]:
+    """What to say of ids that the model may never have seen."""
+    note = "ids were made from this text: right only for a model trained on exactly these"
+    sizes = []
+    if isinstance(model, torch.nn.Module):
+        sizes = [m.num_embeddings for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+    if not sizes or count >= max(sizes):
+        return (f"{note}.",)
+    return (f"{note}. They are {count:,}, and the model's embedding holds {max(sizes):,}.",)
 
 
 def _from_file(path: str) -> Encode:
@@ -234,7 +248,12 @@ class _Texts:
             message = (
                 f"{shown(name)} has {len(ids):,} {unit}s: too few for two rows of {self.room:,}."
             )
-            raise DataError("E-TOO-SHORT", message, f"--length {max(2, len(ids) // 64)}")
+            fits = len(ids) // LEAST - 1
+            if fits < LEAST:
+                hint = f"a text of at least {LEAST * (LEAST + 1)} {unit}s"
+            else:
+                hint = f"--length {fits + self.length - self.room}"
+            raise DataError("E-TOO-SHORT", message, hint)
         rng = Seeds(self.wanted.seed).numpy("windows")
         start = int(rng.integers(len(ids) - apart * width + 1))
         places = sorted(rng.permutation(apart)[: self.wanted.sequences].tolist())

@@ -1,7 +1,7 @@
 """Errors a user can act on: what, where, why, and what to try. Imports no torch."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class HowfarError(Exception):
@@ -50,6 +50,18 @@ class StoreError(HowfarError, RuntimeError):
     """A damaged or foreign store, checkpoint or model: exit code 5."""
 
     exit_code = 5
+
+
+def in_range(options: object, checks: Mapping[str, bool], hint: str) -> None:
+    """Refuse an options dataclass with a field out of its range; `checks`: field -> whether fine.
+
+    Raises:
+        UsageError: E-OPTION, naming the first wrong field and its value.
+    """
+    for name, fine in checks.items():
+        if not fine:
+            message = f"{name}={getattr(options, name)!r} is out of range."
+            raise UsageError("E-OPTION", message, hint)
 
 
 def shown(text: object, limit: int = 80) -> str:

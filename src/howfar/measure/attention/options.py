@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import in_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,4 @@ class AttentionOptions:
             "batch": self.batch >= 1,
             "budget": self.budget >= 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(howfar.attention)` gives the ranges.")
+        in_range(self, checks, "`help(howfar.attention)` gives the ranges.")

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from howfar.core.errors import DataError, UsageError
+from howfar.core.errors import DataError, UsageError, in_range
 from howfar.core.seeds import Seeds
 from howfar.measure.curve import Curve, curve_of
 from howfar.measure.stats import MIN_SEQUENCES, Studentised
@@ -43,10 +43,7 @@ class LabelOptions:
             "ci": 0 < self.ci < 1,
             "resamples": self.resamples >= 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(howfar.demand)` gives the ranges.")
+        in_range(self, checks, "`help(howfar.demand)` gives the ranges.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from howfar.core.errors import DataError, UsageError
+from howfar.core.errors import DataError, in_range
 from howfar.core.seeds import Seeds
 from howfar.measure.curve import Curve, curve_of
 from howfar.measure.demand.ngram import NGram, best_ngram
@@ -57,10 +57,7 @@ class PredictOptions:
             "ci": 0 < self.ci < 1,
             "resamples": self.resamples >= 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(howfar.demand)` gives the ranges.")
+        in_range(self, checks, "`help(howfar.demand)` gives the ranges.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import in_range
 
 OUTPUTS = ("auto", "centred", "plain", "fisher")
 SIGMAS = ("data", "identity")
@@ -52,7 +52,4 @@ class GradientOptions:
             "ci": 0 < self.ci < 1,
             "resamples": self.resamples >= 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(howfar.gradient)` gives the ranges.")
+        in_range(self, checks, "`help(howfar.gradient)` gives the ranges.")

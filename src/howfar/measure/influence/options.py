@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import in_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +37,7 @@ class InfluenceOptions:
             "resamples": self.resamples >= 1,
             "batch": self.batch >= 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(InfluenceOptions)` gives the ranges.")
+        in_range(self, checks, "`help(InfluenceOptions)` gives the ranges.")
 
 
 def _id(value: object) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import in_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +36,7 @@ class InteractionOptions:
             "batch": self.batch >= 1,
             "lags": self._fine_lags(),
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(howfar.interaction)` says more.")
+        in_range(self, checks, "`help(howfar.interaction)` says more.")
 
     def _fine_lags(self) -> bool:
         if self.lags is None or isinstance(self.lags, str):

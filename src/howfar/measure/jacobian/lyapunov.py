@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import UsageError, in_range
 from howfar.core.seeds import Seeds
 from howfar.measure.curve import Curve, curve_of
 from howfar.measure.jacobian.step import Call, Step
@@ -45,10 +45,7 @@ class LyapunovOptions:
             "ci": 0 < self.ci < 1,
             "resamples": self.resamples >= 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(howfar.measure.lyapunov)` says more.")
+        in_range(self, checks, "`help(howfar.measure.lyapunov)` says more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import in_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,4 @@ class RetentionOptions:
             "lags": self.lags is None or len(self.lags) > 0,
             "ridge": len(self.ridge) > 0 and min(self.ridge) > 0,
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(howfar.retention)` says more.")
+        in_range(self, checks, "`help(howfar.retention)` says more.")

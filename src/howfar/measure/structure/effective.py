@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import UsageError, in_range
 from howfar.core.protocols import Predict
 from howfar.core.seeds import Seeds
 from howfar.measure.curve import Curve, curve_of
@@ -80,10 +80,7 @@ class EffectiveOptions:
             "ci": 0 < self.ci < 1,
             "resamples": self.resamples >= 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(howfar.structure)` says more.")
+        in_range(self, checks, "`help(howfar.structure)` says more.")
 
 
 def effective_field(

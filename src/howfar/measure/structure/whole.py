@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import UsageError, in_range
 from howfar.core.protocols import Predict, Reaching
 from howfar.core.seeds import Seeds
 from howfar.measure.curve import Curve, curve_of
@@ -54,10 +54,7 @@ class StructureOptions:
             "probes": self.probes >= 1,
             "ci": 0 < self.ci < 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(howfar.structure)` says more.")
+        in_range(self, checks, "`help(howfar.structure)` says more.")
 
 
 SAME = "every sequence equals its donor: nothing was replaced"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import in_range
 
 SIDES = ("past", "future", "self", "source")
 HOWS = ("swap", "shuffle", "reverse", "drop")
@@ -57,7 +57,4 @@ class SwapOptions:
             "how": self.how in HOWS,
             "grid": self.grid is None or (len(self.grid) > 0 and min(self.grid) >= 0),
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                raise UsageError("E-OPTION", message, "`help(howfar.reach)` gives the ranges.")
+        in_range(self, checks, "`help(howfar.reach)` gives the ranges.")
