@@ -1,6 +1,9 @@
 """Models named on the command line: folders of Hugging Face, factories, and what is no model."""
 
 import importlib
+import json
+import os
+import subprocess
 import sys
 
 import pytest

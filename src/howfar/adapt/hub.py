@@ -58,6 +58,8 @@ def load_pretrained(name: str) -> Loaded:
         try:  # what is in the cache needs no network
             model, info = _weights(library, name, where | {"local_files_only": True})
             where["local_files_only"] = True
+        except HowfarError:
+            raise
         except (OSError, ValueError) as error:
             if where["local_files_only"] or _needs_code(error):
                 raise

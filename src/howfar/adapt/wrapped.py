@@ -1,7 +1,7 @@
 """The part all adapters share: a module that answers `predict(tokens, lengths)` for another.
 
 Idea     an ordinary module with the model as its child, so that hooks and evaluation mode reach the
-         model's own modules; what the model declares (`reach`, `chunk`, `step`, `causal`) is passed
+         model's own modules; what the model declares (`reach`, `chunk`, `step`) is passed
          on; tokens go to the model's device, answers come back to where the tokens were
 Limits   nothing in the model is changed: settings are given with each call, not stored
 """
@@ -44,8 +44,6 @@ class Wrapped(nn.Module):
             # As an attribute of the instance, where protocols look for it.
             if callable(promise) and not hasattr(self, name):
                 object.__setattr__(self, name, promise)
-        if isinstance(getattr(owner, "causal", None), bool):
-            object.__setattr__(self, "causal", owner.causal)  # type: ignore[attr-defined]
 
     def placed(self, tokens: Tensor) -> Tensor:
         """Tokens where the model is: whole numbers as int64, reals in its floating point type."""
@@ -90,7 +88,8 @@ def asked(
                 error
             )
         if positions is not None and tokens.ndim > 1 and tokens.shape[1] > positions:
-            raise _too_long(tokens.shape[1], positions) from error
+            said = f"{type(error).__name__}: {shown(text, 200)}"
+            raise _too_long(tokens.shape[1], positions, said) from error
         if isinstance(error, IndexError) and not tokens.is_floating_point():
             outside = _outside(tokens, model, error)
             if outside is not None:
@@ -205,6 +204,7 @@ def _same(looked: Tensor, tokens: Tensor) -> bool:
     return same and torch.equal(looked.flatten().sort()[0], tokens.flatten().sort()[0])
 
 
-def _too_long(length: int, positions: int) -> DataError:
-    message = f"Rows of {length:,} tokens, but the model has {positions:,} positions."
+def _too_long(length: int, positions: int, said: str = "") -> DataError:
+    message = f"Rows of {length:,} tokens, but the model has {positions:,} positions"
+    message = f"{message}; it raised {said}." if said else f"{message}."
     return DataError("E-SHAPE", message, f"--length {positions} (length={positions})")
