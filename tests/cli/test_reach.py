@@ -78,7 +78,8 @@ def test_a_function_on_drawn_symbols(howfar, models):
     ended = howfar("reach", "given:delay", "--random", 50, "--length", 24)
     assert ended.code == 0
     assert "swap: 6 [6, 6] kept tokens" in ended.out
-    for line in ("used99      6", "used50      6", "structural  >= 6", "64 sequences, design paired"):
+    said = ("used99      6", "used50      6", "structural  >= 6", "64 sequences, design paired")
+    for line in said:
         assert line in ended.out
     assert "measuring: swap" in ended.err
 
