@@ -91,11 +91,11 @@ def reach_chart(comparison: Comparison, styles: Looks) -> Chart | None:
 
 def demand_chart(comparison: Comparison, styles: Looks) -> Chart | None:
     """How far each family looks and how far the data reaches, on one axis."""
-    points = [_reached(row) for row in comparison.rows if row.reach is not None]
-    points += [_needed(need) for need in comparison.demand]
-    drawn = [point for point in points if point is not None]
-    if not comparison.demand or not drawn:
+    reached = [_reached(row) for row in comparison.rows if row.reach is not None]
+    if not comparison.demand or not any(reached):
         return None
+    points = [*reached, *(_needed(need) for need in comparison.demand)]
+    drawn = [point for point in points if point is not None]
     heading = layers.Heading(
         "How far they look, and how far the data reaches",
         "hollow: the data itself; an arrow head: at least this far",
