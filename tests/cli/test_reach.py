@@ -249,7 +249,7 @@ def test_what_a_model_prints_stays_out_of_the_document(howfar, models):
     assert ended.document["measures"][0]["value"] == 6
     assert "hello from the model" in ended.err
     assert ended.document["seed"] == 0
-    assert ended.document["command"].startswith("howfar ")
+    assert ended.document["command"].startswith("howfar")
 
 
 def test_a_stop_keeps_the_measures_before_it(howfar, models):
