@@ -40,13 +40,16 @@ class Doubt:
         num = self.whole_WSN.shape[-1]
         self.means = Studentised(num, options.resamples, rng, np.stack(effects.ways))
         self.effects, self.ci = effects, options.ci
+        self._ratios: dict[int, float] = {}
         self._bands: dict[int, Ends] = {}
         self._worse: dict[int, Ends] = {}
         self._sides: dict[tuple[int, float], Ends] = {}
 
     def ratio(self, k: int) -> float:
         """r(k)."""
-        return float(self.effects.at(k).mean()) / self.whole
+        if k not in self._ratios:
+            self._ratios[k] = float(self.effects.at(k).mean()) / self.whole
+        return self._ratios[k]
 
     def side(self, k: int, eps: float) -> Ends:
         """The interval of r(k) - eps; numerator and denominator are in doubt together."""

@@ -59,7 +59,8 @@ class Fast:
         kept = range(self.top + 1)
         moved_WSNK = np.stack([moved for moved, _, _ in found], axis=1)
         self.moved_by_way = {k: moved_WSNK[..., k] for k in kept}
-        self.moved = {k: moved.mean(0) for k, moved in self.moved_by_way.items()}
+        moved_SNK = moved_WSNK.mean(0)
+        self.moved = {k: moved_SNK[..., k] for k in kept}
         self.worse_by_way: dict[int, np.ndarray] = {}
         if labels is not None:
             worse_WSNK = np.stack([worse for _, worse, _ in found], axis=1)
