@@ -41,6 +41,7 @@ def test_labelled_rows_are_not_cut(howfar, tmp_path):
     assert set(needs) == {"mutual information", "TF-IDF, last tokens", "TF-IDF, first tokens"}
     assert needs["TF-IDF, last tokens"]["curve"]["x"][-1] > 120
     assert ended.document["data"]["truncated_rows"] == 0
+    assert ended.document["data"]["length"] == needs["TF-IDF, last tokens"]["curve"]["x"][-1]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def demand_command(source: str, out: str | None, as_json: bool, debug: bool, **o
     from howfar.report.save import save_demand
     from howfar.report.table import render_demand
     from howfar.study.demand import needs
+    from howfar.study.problems import LabelProblem
     from howfar.study.sources import SourceOptions, open_problem
 
     for path in (source, options["test"]):
@@ -44,13 +45,17 @@ def demand_command(source: str, out: str | None, as_json: bool, debug: bool, **o
     reading["whole"] = options["length"] is None  # how much of a text is needed, of all of it
     problem = open_problem(source, SourceOptions(**reading))
     folder = prepare("howfar-demand" if out is None else out)
-    say_data(problem.data)
+    data = problem.data
+    if isinstance(problem, LabelProblem) and options["length"] is None:
+        rows = (*problem.labelled.train.ids, *problem.labelled.test.ids)
+        data = dataclasses.replace(data, length=max(map(len, rows)))  # nothing was cut
+    say_data(data)
     found = needs(problem, options["seed"])
     if not found:
         message = f"{shown(source)} is a made task: it says its distances itself."
         raise UsageError("E-OPTION", message, "a file, or a shipped set such as tinyshakespeare")
     seconds = time.monotonic() - started
-    done = Demand(data=problem.data, needs=found, command=command_line(), seconds=seconds)
+    done = Demand(data=data, needs=found, command=command_line(), seconds=seconds)
     save_demand(done, folder)
     done = dataclasses.replace(done, report=str(folder))
     for need in found:
