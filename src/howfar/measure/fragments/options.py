@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import in_range
 from howfar.measure.fragments.threshold import PURITY
 
 
@@ -28,7 +28,7 @@ class FragmentsOptions:
             "resamples": self.resamples >= 1,
             "batch": self.batch >= 1,
         }
-        refuse(self, checks)
+        in_range(self, checks, "`help(howfar.fragments)` says more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +57,4 @@ class SwapFragmentsOptions:
             "resamples": self.resamples >= 1,
             "batch": self.batch >= 1,
         }
-        refuse(self, checks)
-
-
-def refuse(options: object, checks: dict[str, bool]) -> None:
-    """Raise E-OPTION for the first setting that is out of range."""
-    for name, fine in checks.items():
-        if not fine:
-            message = f"{name}={getattr(options, name)!r} is out of range."
-            raise UsageError("E-OPTION", message, "`help(howfar.fragments)` says more.")
+        in_range(self, checks, "`help(howfar.fragments)` says more.")

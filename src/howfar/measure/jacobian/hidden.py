@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from howfar.core.errors import UsageError
+from howfar.core.errors import UsageError, in_range
 from howfar.core.seeds import Seeds
 from howfar.measure.curve import Curve, curve_of
 from howfar.measure.jacobian.iterate import spectral, squared_frobenius
@@ -58,11 +58,7 @@ class HiddenOptions:
             "ci": 0 < self.ci < 1,
             "resamples": self.resamples >= 1,
         }
-        for name, fine in checks.items():
-            if not fine:
-                message = f"{name}={getattr(self, name)!r} is out of range."
-                hint = "`help(howfar.measure.hidden_jacobian)` says more."
-                raise UsageError("E-OPTION", message, hint)
+        in_range(self, checks, "`help(howfar.measure.jacobian.hidden_jacobian)` says more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,7 +45,7 @@ class LyapunovOptions:
             "ci": 0 < self.ci < 1,
             "resamples": self.resamples >= 1,
         }
-        in_range(self, checks, "`help(howfar.measure.lyapunov)` says more.")
+        in_range(self, checks, "`help(howfar.measure.jacobian.lyapunov)` says more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
