@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from howfar.api import attention as attention
     from howfar.api import audit as audit
     from howfar.api import build as build
+    from howfar.api import build_seq2seq as build_seq2seq
     from howfar.api import compare as compare
     from howfar.api import context as context
     from howfar.api import demand as demand
@@ -35,6 +36,7 @@ __all__ = [
     "attention",
     "audit",
     "build",
+    "build_seq2seq",
     "compare",
     "context",
     "demand",

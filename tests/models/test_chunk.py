@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.models.variants import VARIANTS, cases
 
 from howfar.core.errors import UsageError
 from howfar.core.protocols import Streaming
@@ -9,19 +10,7 @@ from howfar.models import MODELS, build
 from howfar.models.blocks import Residual
 
 LENGTH, VOCABULARY = 29, 40
-VARIANTS = [
-    ("textcnn", {"kernels": (2, 3, 5)}),
-    ("textcnn", {"pool": "none"}),
-    ("textcnn", {"kernels": (1,)}),
-    ("tcn", {"depth": 3}),
-    ("tcn", {"kernel": 1}),
-    ("elman", {"h0": "learned", "depth": 2}),
-    ("lstm", {"h0": "random", "depth": 2}),
-    ("gru", {"h0": "learned"}),
-    ("gru", {"depth": 2}),
-    ("transformer", {"heads": 3}),
-]
-IDS = [f"{name}-{index}" for index, (name, _) in enumerate(VARIANTS)]
+CHUNKED = [pytest.param(*case[:2], id=label) for label, case in cases(VARIANTS).items() if case[2]]
 SIZES = {"ones": [1] * LENGTH, "odd": [7, 1, 13, 5, 3], "whole": [LENGTH], "late": [28, 1]}
 
 
@@ -67,12 +56,12 @@ def leaves(state):
 
 
 def test_every_family_stands_here():
-    assert {name for name, _ in VARIANTS} == set(MODELS)
+    assert {name for name, _, form in VARIANTS if form != "whole"} == set(MODELS)
     assert isinstance(made("gru", {}), Streaming)
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize(("name", "extras"), VARIANTS, ids=IDS)
+@pytest.mark.parametrize(("name", "extras"), CHUNKED)
 @pytest.mark.parametrize("grad", [True, False])
 def test_any_chunks_equal_all_at_once(name, extras, sizes, grad):
     model = made(name, extras)
@@ -82,7 +71,7 @@ def test_any_chunks_equal_all_at_once(name, extras, sizes, grad):
 
 
 @pytest.mark.parametrize("sizes", [SIZES["ones"], SIZES["odd"]], ids=["ones", "odd"])
-@pytest.mark.parametrize(("name", "extras"), VARIANTS, ids=IDS)
+@pytest.mark.parametrize(("name", "extras"), CHUNKED)
 def test_gradients_pass_the_state(name, extras, sizes):
     """Those of parameters, and of every token's embedding: from the last outputs to the first."""
     found = []
@@ -111,7 +100,7 @@ def test_gradients_pass_the_state(name, extras, sizes):
         torch.testing.assert_close(got, want, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(("name", "extras"), VARIANTS, ids=IDS)
+@pytest.mark.parametrize(("name", "extras"), CHUNKED)
 def test_steps_and_chunks_follow_one_another(name, extras):
     model = made(name, extras)
     tokens = ids()
@@ -130,7 +119,7 @@ def test_steps_and_chunks_follow_one_another(name, extras):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(("name", "extras"), VARIANTS, ids=IDS)
+@pytest.mark.parametrize(("name", "extras"), CHUNKED)
 def test_a_state_may_be_used_twice_and_its_rows_exchanged(name, extras):
     model = made(name, extras)
     tokens = ids()
@@ -149,7 +138,7 @@ def test_a_state_may_be_used_twice_and_its_rows_exchanged(name, extras):
     torch.testing.assert_close(got, model(mixed)[:, 12:], rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize(("name", "extras"), VARIANTS, ids=IDS)
+@pytest.mark.parametrize(("name", "extras"), CHUNKED)
 def test_float32_too(name, extras):
     model = made(name, extras)
     want = model(ids(2, 700))

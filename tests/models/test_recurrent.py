@@ -1,13 +1,17 @@
-"""Elman, LSTM and GRU: one step by hand, starts, biases and orthogonal recurrent weights."""
+"""Elman, LSTM and GRU: torch's own as references, one step by hand, starts and biases."""
 
+import copy
+import functools
 import itertools
 import math
+import pickle
 
 import pytest
 import torch
+from torch import nn
 
 from howfar.core.errors import UsageError
-from howfar.models import build
+from howfar.models import build, kernels
 
 FAMILIES = ["elman", "lstm", "gru"]
 GATES = {"elman": 1, "lstm": 4, "gru": 3}
@@ -135,3 +139,144 @@ def test_whole_form_averages_real_positions(name):
     got = model(tokens, torch.tensor([4, 2]))
     torch.testing.assert_close(got, model.head(pooled), rtol=0, atol=1e-12)
     assert model.state_bytes(9) == 4 * 6 * ((2 if name == "lstm" else 1) + 1)
+
+
+REFERENCES = {
+    "elman": (nn.RNN, {}),
+    "elman-relu": (functools.partial(nn.RNN, nonlinearity="relu"), {"activation": "relu"}),
+    "lstm": (nn.LSTM, {}),
+    "gru": (nn.GRU, {}),
+}
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_is_the_layer_of_torch(reference, dtype, close):
+    name, (kind, extras) = reference.partition("-")[0], REFERENCES[reference]
+    found = mixer(made(name, h0="learned", **extras)).to(dtype)
+    generator = torch.Generator().manual_seed(1)
+    for p in found.parameters():
+        p.detach().add_(torch.randn(p.shape, generator=generator, dtype=dtype), alpha=0.1)
+    twin = kind(6, 6, batch_first=True, dtype=dtype)
+    twin.load_state_dict(found.rnn.state_dict())
+    x_BLD = torch.randn(3, 17, 6, generator=generator, dtype=dtype).requires_grad_()
+    weight_BLD = torch.randn(3, 17, 6, generator=generator, dtype=dtype)
+    parts = tuple(part.expand(1, 3, 6).contiguous() for part in found.h0_PD)
+    want_BLD, after = twin(x_BLD, parts if name == "lstm" else parts[0])
+    got_BLD, state = found.chunk(x_BLD, None)
+    lone_BLD = found(x_BLD, torch.full((3,), 17))
+    torch.testing.assert_close(got_BLD, want_BLD, rtol=0, atol=close)
+    torch.testing.assert_close(lone_BLD, got_BLD, rtol=0, atol=0)
+    for one, two in zip(state, after if name == "lstm" else (after,), strict=True):
+        torch.testing.assert_close(one, two[0], rtol=0, atol=close)
+    ours = [x_BLD, found.h0_PD, *found.rnn.parameters()]
+    theirs = [x_BLD, found.h0_PD, *twin.parameters()]
+    for got, want in zip(
+        torch.autograd.grad((weight_BLD * got_BLD).sum(), ours),
+        torch.autograd.grad((weight_BLD * want_BLD).sum(), theirs),
+        strict=True,
+    ):
+        assert float((got - want).abs().max()) <= close * float(want.abs().max())
+
+
+def test_the_irnn_starts_as_the_identity():
+    model = made("elman", activation="relu", start="identity", depth=2)
+    for block in range(2):
+        rnn = mixer(model, block).rnn
+        assert torch.equal(rnn.weight_hh_l0, torch.eye(6).double())
+        assert not rnn.bias_ih_l0.any()
+        assert not rnn.bias_hh_l0.any()
+    wide = mixer(build("elman", vocabulary=2, outputs=1, width=200, start="identity"))
+    assert float(wide.rnn.weight_ih_l0.detach().std()) == pytest.approx(0.001, rel=0.05)
+
+
+def test_the_irnn_by_hand():
+    model = build(
+        "elman", vocabulary=2, outputs=1, width=1, embedding=1, activation="relu", start="identity"
+    )
+    found = mixer(model).double()
+    found.rnn.weight_ih_l0.data.fill_(2.0)
+    assert answers(found, 0.5, 0.25, -1.0, 3.0) == pytest.approx([1.0, 1.5, 0.0, 6.0], abs=1e-12)
+
+
+@pytest.mark.parametrize("bias", [0.0, -2.5, 3])
+def test_forget_bias_is_what_is_asked(bias):
+    rnn = mixer(made("lstm", forget_bias=bias)).rnn
+    total = (rnn.bias_ih_l0 + rnn.bias_hh_l0).reshape(4, 6)
+    assert total.tolist() == [[0.0] * 6, [float(bias)] * 6, [0.0] * 6, [0.0] * 6]
+
+
+def test_chrono_biases():
+    longest = 100
+    model = build(
+        "lstm", vocabulary=2, outputs=1, width=2000, start="chrono", chrono_length=longest
+    )
+    rnn = mixer(model).rnn
+    into, forget, new, out = (rnn.bias_ih_l0 + rnn.bias_hh_l0).detach().split(2000)
+    assert torch.equal(into, -forget)
+    assert not new.any()
+    assert not out.any()
+    assert float(forget.min()) >= 0.0
+    assert float(forget.max()) <= math.log(longest - 1) + 1e-6
+    assert float(forget.max()) > math.log(longest - 2)
+    assert float(forget.median()) == pytest.approx(math.log(longest / 2), abs=0.05)
+    # the mean of log u, u uniform in [1, m]: m log m / (m - 1) - 1
+    m = longest - 1
+    assert float(forget.mean()) == pytest.approx(m * math.log(m) / (m - 1) - 1, abs=0.05)
+
+
+REFUSED = [
+    ("elman", {"activation": "sigmoid"}, "activation cannot be 'sigmoid'"),
+    ("elman", {"start": "chrono"}, "start cannot be 'chrono'"),
+    ("lstm", {"start": "identity"}, "start cannot be 'identity'"),
+    ("lstm", {"chrono_length": 2}, "chrono_length=2"),
+    ("lstm", {"chrono_length": 9.5}, "chrono_length must be"),
+    ("lstm", {"forget_bias": math.inf}, "forget_bias must be"),
+    ("lstm", {"forget_bias": "one"}, "forget_bias must be"),
+    ("gru", {"norm": 1}, "norm must be true or false"),
+    ("gru", {"bidirectional": "yes"}, "bidirectional must be true or false"),
+    ("gru", {"recurrent_dropout": 1.0}, "recurrent_dropout must be"),
+    ("gru", {"recurrent_dropout": -0.1}, "recurrent_dropout must be"),
+    ("gru", {"recurrent_dropout": True}, "recurrent_dropout must be"),
+]
+
+
+@pytest.mark.parametrize(("name", "extras", "match"), REFUSED)
+def test_refuses_settings_out_of_range(name, extras, match):
+    with pytest.raises(UsageError, match=match) as caught:
+        made(name, **extras)
+    assert caught.value.code == "E-OPTION"
+    assert caught.value.hint
+
+
+def test_names_of_parameters_are_those_of_torch():
+    names = set(mixer(made("gru", h0="learned")).state_dict())
+    gates = {f"rnn.{part}_l0" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    assert names == {*gates, "h0_PD"}
+
+
+@pytest.mark.parametrize("form", ["torch", "auto"])
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_watching_a_layer_changes_nothing(name, form):
+    found = mixer(made(name, h0="random"))
+    x_BLD = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(1)).double()
+    lengths, seen = torch.tensor([9, 9]), []
+    with kernels.using(form):
+        want = found(x_BLD, lengths)
+        with torch.enable_grad():
+            torch.testing.assert_close(found(x_BLD, lengths), want, rtol=0, atol=1e-12)
+        handle = found.rnn.register_forward_hook(lambda module, given, y: seen.append(y[0]))
+        torch.testing.assert_close(found(x_BLD, lengths), want, rtol=0, atol=1e-12)
+        handle.remove()
+    assert len(seen) == 1
+    torch.testing.assert_close(seen[0], want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_can_be_pickled_and_copied(name):
+    model = made(name, h0="learned", norm=True, recurrent_dropout=0.1).eval()
+    tokens = torch.tensor([[1, 2, 3]])
+    copied = pickle.loads(pickle.dumps(model))  # noqa: S301
+    for other in (copied, copy.deepcopy(model)):
+        assert torch.equal(other(tokens), model(tokens))

@@ -5,38 +5,38 @@ Longer than most files: one list of promises, to be read as one.
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tests.models.counting import counting
+from tests.models.variants import EXACT, VARIANTS, cases
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from howfar.core.errors import UsageError
-from howfar.models import MODELS, Model, build
+from howfar.models import MODELS, Model, Stack, build
 
-VOCABULARY, OUTPUTS = 11, 5
-VARIANTS = [
-    ("textcnn", {"kernels": (2, 3, 5)}),
-    ("tcn", {"depth": 2}),
-    ("elman", {"h0": "learned", "depth": 2}),
-    ("lstm", {"h0": "random"}),
-    ("gru", {}),
-    ("transformer", {"heads": 3}),
-]
-CASES = [
-    pytest.param(name, extras, causal, id=f"{name}-{'causal' if causal else 'whole'}")
-    for name, extras in VARIANTS
-    for causal in (True, False)
-] + [pytest.param("textcnn", {"pool": "none"}, True, id="textcnn-window")]
+VOCABULARY, OUTPUTS, MANY = 11, 5, 160
+CASES = [pytest.param(*case, id=label) for label, case in cases(VARIANTS).items()]
 CAUSAL = [case for case in CASES if case.values[2]]
+WHOLE = [case for case in CASES if not case.values[2]]
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def made(name, extras, causal, *, seed=0, width=14, dtype=torch.float64, dropout=0.0):
+def made(
+    name,
+    extras,
+    causal,
+    *,
+    seed=0,
+    width=14,
+    dtype=torch.float64,
+    dropout=0.0,
+    vocabulary=VOCABULARY,
+):
     model = build(
         name,
-        vocabulary=VOCABULARY,
+        vocabulary=vocabulary,
         outputs=OUTPUTS,
         width=width,
         embedding=6,
@@ -66,7 +66,7 @@ def held_bytes(state):
 
 
 def test_every_family_stands_here():
-    assert {name for name, _ in VARIANTS} == set(MODELS)
+    assert {name for name, _, _ in VARIANTS} == set(MODELS)
 
 
 @pytest.mark.parametrize(("name", "extras", "causal"), CASES)
@@ -158,14 +158,15 @@ def touched(model, length, place, seeds=4):
     by_gradient = torch.zeros(length, dtype=torch.bool)
     by_swap = torch.zeros(length, dtype=torch.bool)
     for seed in range(seeds):
-        tokens = ids(1, length, seed=seed)
+        # no token twice: of two equal maxima only one carries the gradient
+        tokens = torch.randperm(MANY, generator=generator(seed))[None, :length]
         x_BLE = model.embedding(tokens).detach().requires_grad_()
         y_D = model.body(x_BLE, torch.tensor([length]))[0, place]
         weight_D = torch.randn(y_D.shape, generator=generator(seed), dtype=y_D.dtype)
         (y_D @ weight_D).backward()
         by_gradient |= x_BLE.grad[0].abs().amax(-1) > 0
         swapped = tokens.repeat(length, 1)
-        swapped.diagonal().add_(1 + seed).remainder_(VOCABULARY)
+        swapped.diagonal().add_(1 + seed).remainder_(MANY)
         with torch.no_grad():
             y_LD = model.hidden(swapped)[:, place]
         by_swap |= (y_LD - y_D).abs().amax(-1) > 1e-13
@@ -177,17 +178,12 @@ def span(seen):
     return int(places.max() - places.min()) + 1
 
 
-EXACT = [
-    ("tcn", {"kernel": kernel, "depth": depth}, causal)
-    for kernel, depth in [(1, 2), (2, 3), (3, 1), (3, 3), (5, 2)]
-    for causal in (True, False)
-    if causal or kernel % 2
-] + [("textcnn", {"kernels": kernels, "pool": "none"}, True) for kernels in [(1,), (2, 7), (3, 4)]]
+FINITE = [pytest.param(*case, id=label) for label, case in cases(EXACT).items()]
 
 
-@pytest.mark.parametrize(("name", "extras", "causal"), EXACT)
+@pytest.mark.parametrize(("name", "extras", "causal"), FINITE)
 def test_declared_reach_is_measured(name, extras, causal):
-    model = made(name, extras, causal, width=8)
+    model = made(name, extras, causal, width=8, vocabulary=MANY)
     declared = model.reach(100)
     length = 2 * declared + 3
     place = length - 1 if causal else length // 2
@@ -198,14 +194,13 @@ def test_declared_reach_is_measured(name, extras, causal):
 
 
 @pytest.mark.parametrize(("name", "extras", "causal"), CASES)
-def test_never_reaches_further_than_declared(name, extras, causal):
-    model = made(name, extras, causal)
+def test_reaches_no_further_than_declared_and_all_where_unbounded(name, extras, causal):
+    model = made(name, extras, causal, vocabulary=MANY)
     length = 40
     declared = model.reach(length)
-    for seen in touched(model, length, length - 1, seeds=2):
-        # a whole textcnn declares its window, and the hidden vector is before the maximum
+    for seen in touched(model, length, length - 1, seeds=16):
         assert span(seen) <= (length if declared is None else declared)
-        if declared is None and name != "textcnn":
+        if declared is None:
             assert span(seen) == length
 
 
@@ -256,10 +251,19 @@ def test_state_bytes_are_the_bytes_held(name, extras, causal):
         assert held_bytes(state) == model.state_bytes(place + 1)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_whole_form_refuses_steps(name):
+@pytest.mark.parametrize(("name", "extras", "causal"), WHOLE)
+def test_whole_form_refuses_steps(name, extras, causal):
     with pytest.raises(UsageError, match="one token at a time"):
-        made(name, {}, causal=False).step(ids(1, 1)[:, 0])
+        made(name, extras, causal).step(ids(1, 1)[:, 0])
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), CASES)
+def test_what_is_saved_is_loaded(name, extras, causal, tmp_path):
+    model = made(name, extras, causal)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    other = made(name, extras, causal, seed=9)
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(other(ids(3, 9)), model(ids(3, 9)))
 
 
 @pytest.mark.parametrize(("name", "extras", "causal"), CASES)
@@ -293,35 +297,14 @@ def test_count_splits_all_parameters(name, extras, causal):
     assert sum(counts.values()) == sum(p.numel() for p in model.parameters())
 
 
-def slow_twin(model):
-    """Replace torch's recurrences by linear maps step by step, which the counter sees."""
-
-    def steps(recurrence):
-        def forward(x_BLD, lengths):
-            h = x_BLD.new_zeros(x_BLD.shape[0], recurrence.width)
-            for x_BD in x_BLD.unbind(1):
-                F.linear(x_BD, recurrence.rnn.weight_ih_l0)
-                F.linear(h, recurrence.rnn.weight_hh_l0)
-            return x_BLD
-
-        return forward
-
-    for block in model.body.blocks:
-        block.mixer.forward = steps(block.mixer)
-    return model
-
-
 @pytest.mark.parametrize(("name", "extras", "causal"), CASES)
-def test_declared_flops_are_counted(name, extras, causal):
+def test_declared_flops_are_counted(name, extras, causal, monkeypatch):
     model = made(name, extras, causal)
     length = 17
     declared = model.flops(length)
-    if MODELS[name].kind == "recurrent":
-        model = slow_twin(model)
-    # the fused attention of the CPU is not counted, its plain form is
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with counting(monkeypatch) as counted:
         model(ids(1, length))
-    assert counter.get_total_flops() == declared
+        assert counted() == declared
 
 
 @pytest.mark.parametrize(("name", "extras", "causal"), CASES)
@@ -350,16 +333,19 @@ def test_dropout_stands_before_body_and_head(name, extras, causal):
         assert dropped == pytest.approx(without + 0.5 * (1 - without), abs=0.1)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "textcnn"])
+STACKED = [case for case in CAUSAL if type(made(*case.values).body) is Stack]
+
+
+@pytest.mark.parametrize(("name", "extras", "causal"), STACKED)
 @torch.no_grad()
-def test_blocks_are_residual(name):
-    stack = made(name, {"depth": 2}, causal=True).body
+def test_stacks_are_residual(name, extras, causal):
+    stack = made(name, extras, causal).body
     x_BLE = torch.randn(2, 7, 6, generator=generator(), dtype=torch.float64)
     lengths = torch.tensor([7, 7])
     x_BLD = stack.project(x_BLE)
     for block in stack.blocks:
         x_BLD = x_BLD + block.mixer(F.layer_norm(x_BLD, x_BLD.shape[-1:]), lengths)
-        if name == "transformer":
+        if block.ff is not None:
             x_BLD = x_BLD + block.ff(F.layer_norm(x_BLD, x_BLD.shape[-1:]))
     want = F.layer_norm(x_BLD, x_BLD.shape[-1:])
     torch.testing.assert_close(stack(x_BLE, lengths), want, rtol=0, atol=1e-10)

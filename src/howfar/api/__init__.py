@@ -16,7 +16,7 @@ from howfar.api.measures import (
     retention,
     structure,
 )
-from howfar.models import MODELS, Family, build
+from howfar.models import MODELS, Family, build, build_seq2seq
 from howfar.tasks import task, tasks
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "attention",
     "audit",
     "build",
+    "build_seq2seq",
     "compare",
     "context",
     "demand",
@@ -41,5 +42,5 @@ __all__ = [
 
 
 def families() -> dict[str, Family]:
-    """All families by name, each with its kind, reach, state and source."""
+    """All families by name, each with its kind, equation, shapes, reach, state and source."""
     return dict(MODELS)

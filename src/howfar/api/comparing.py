@@ -62,7 +62,8 @@ def compare(
 
     Args:
         source: a path (.csv .tsv .jsonl .parquet .txt), "recall", or a shipped set's name.
-        families: names from `howfar.families()`, or "a,b,c"; None: all.
+        families: names from `howfar.families()`, or "a,b,c"; None: the six of
+            `howfar.models.USUAL`.
         budget: what each run may train on, such as "200k tokens"; None: 1M
             tokens, at most 8 passes over the data.
         listen: called with (job, share done, loss) while runs go on.

@@ -62,7 +62,9 @@ source_options = all_of(
 )
 
 family_options = all_of(
-    click.option("--families", metavar="a,b,c", help="Default: all. See `howfar models`."),
+    click.option(
+        "--families", metavar="a,b,c", help="Default: the usual six. See `howfar models`."
+    ),
     click.option(
         "--budget",
         default=None,

@@ -1,13 +1,28 @@
 """Attention: every position reads every position it may see, weighted by likeness.
 
-Idea     y_t = sum_s a_ts v_s, a_ts = softmax_s(q_t . k_s / sqrt(d)), with q and k turned by an
-         angle that grows with their position, so that q_t . k_s depends on t - s alone.
-         Decoder: s <= t. Encoder: every real s. Behind each, a feed-forward of 4 D with GELU
+Idea     y_t = sum_s a_ts v_s, a_ts = softmax_s(q_t . k_s / sqrt(d) + b_{t-s}).
+         Decoder: s <= t. Encoder: every real s. Behind each, a feed-forward of 4 D with GELU.
+         window: the last `window` tokens alone (encoder: as many on each side), and `sinks` first
+         ones. kv_heads: as many heads of keys and values, each read by several heads of queries.
+         positions: "rotary" turns q and k by an angle that grows with their place, so that
+         q_t . k_s depends on t - s; "alibi" and "relative" are biases b of t - s; "learned" and
+         "sinusoidal" are added to the input; "none": order is told by what may be seen alone
 Shapes   (B, L, D) -> (B, L, D); heads of an even size nearest D / heads
-Reach    unbounded: all that is visible
-State    keys and values: 2 * heads * head size floats a token and layer
-Source   Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2; rotary positions:
-         Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.2
+Reach    unbounded: all that is visible; with a window and no sinks 1 + depth * (window - 1),
+         cut at the ends of the text
+State    keys and values: 2 * kv_heads * head size floats a token and layer, of the last window - 1
+         tokens and the sinks where there is a window; learned and sinusoidal places: 8 bytes more
+Limits   an encoder without positions reads a bag of tokens, one with alibi a text as its reverse.
+         Distances to sinks count the tokens that are held, as Xiao et al. do. Relative buckets are
+         a table of 32 for each layer, where Raffel et al. share one; scores keep their 1 / sqrt(d)
+Source   Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2 and 3.5; rotary
+         positions: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.2; ALiBi: Press et
+         al. 2021, https://arxiv.org/abs/2108.12409, section 3; relative buckets: Raffel et al.
+         2019, https://arxiv.org/abs/1910.10683, section 2.1; no positions: Kazemnejad et al. 2023,
+         https://arxiv.org/abs/2305.19466; window: Beltagy et al. 2020,
+         https://arxiv.org/abs/2004.05150, section 3.1; sinks: Xiao et al. 2023,
+         https://arxiv.org/abs/2309.17453, section 3.2; grouped heads: Ainslie et al. 2023,
+         https://arxiv.org/abs/2305.13245, section 2.2
 """
 
 from dataclasses import dataclass
@@ -17,110 +32,248 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import howfar.models.kernels as kernels
+from howfar.core.errors import UsageError, shown
 from howfar.core.protocols import State
-from howfar.models.blocks import FLOAT_BYTES, Sizes, Stack, has_padding, positive, real_positions
+from howfar.models.blocks import (
+    FLOAT_BYTES,
+    Alibi,
+    PlacedStack,
+    Relative,
+    Sizes,
+    Stack,
+    has_padding,
+    join_heads,
+    positive,
+    real_positions,
+    rotate,
+    rotate_at,
+)
 
-BASE = 10_000.0  # slowest rotation: one radian in about this many tokens
+POSITIONS = ("rotary", "none", "learned", "sinusoidal", "alibi", "relative")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformerSettings:
-    """depth: blocks; heads: attention heads a block."""
+    """Blocks and heads, how places are told, and what is seen.
+
+    depth: blocks; heads: attention heads a block; positions: one of `POSITIONS`; window: tokens
+    each position sees, itself included (odd where both sides are read), None: all; sinks: first
+    tokens that stay visible beside the window; kv_heads: heads of keys and values, None: as many
+    as heads; max_length: places of "learned".
+    """
 
     depth: int = 2
     heads: int = 2
+    positions: str = "rotary"
+    window: int | None = None
+    sinks: int = 0
+    kv_heads: int | None = None
+    max_length: int = 4096
 
     def __post_init__(self) -> None:
-        positive(depth=self.depth, heads=self.heads)
-
-
-def rotate(x_BHLD: Tensor, first: int = 0) -> Tensor:
-    """Turn each pair (i, i + D/2) by position * BASE**(-2i/D); the first position is `first`."""
-    length, size = x_BHLD.shape[-2:]
-    # angles need float32 at least: a position of 2,000 is not exact in bfloat16
-    exact = torch.float64 if x_BHLD.dtype == torch.float64 else torch.float32
-    pair_P = torch.arange(size // 2, device=x_BHLD.device, dtype=exact)
-    place_L = torch.arange(first, first + length, device=x_BHLD.device, dtype=exact)
-    angle_LP = place_L[:, None] * BASE ** (-2 * pair_P / size)
-    cos_LD = angle_LP.cos().repeat(1, 2).to(x_BHLD.dtype)
-    sin_LP = angle_LP.sin().to(x_BHLD.dtype)
-    signed_LD = torch.cat([-sin_LP, sin_LP], dim=-1)
-    return torch.addcmul(x_BHLD * cos_LD, x_BHLD.roll(size // 2, dims=-1), signed_LD)
+        positive(depth=self.depth, heads=self.heads, max_length=self.max_length)
+        if self.positions not in POSITIONS:
+            raise UsageError(
+                "E-OPTION",
+                f"positions cannot be {shown(self.positions)}.",
+                f"one of {', '.join(POSITIONS)}",
+            )
+        if self.window is not None:
+            positive(window=self.window)
+        if self.sinks != 0:
+            positive(sinks=self.sinks)
+            if self.window is None:
+                raise UsageError(
+                    "E-OPTION", "sinks stay visible beside a window: there is none.", "window=256"
+                )
+        if self.kv_heads is not None:
+            positive(kv_heads=self.kv_heads)
+            if self.heads % self.kv_heads:
+                raise UsageError(
+                    "E-OPTION",
+                    f"kv_heads={self.kv_heads} does not divide heads={self.heads}.",
+                    "kv_heads=1 fits any number of heads",
+                )
 
 
 class Attention(nn.Module):
-    """Attention of several heads with rotary positions: (B, L, D) -> (B, L, D)."""
+    """Attention of several heads within one text: (B, L, D) -> (B, L, D)."""
 
-    def __init__(self, width: int, heads: int, *, causal: bool) -> None:
+    def __init__(self, width: int, settings: TransformerSettings, *, causal: bool) -> None:
         super().__init__()
         self.causal = causal
-        self.heads = heads
-        self.head_size = 2 * max(1, round(width / heads / 2))
-        self.inner = heads * self.head_size
-        self.qkv = nn.Linear(width, 3 * self.inner, bias=False)
+        self.window, self.sinks = settings.window, settings.sinks
+        self.heads = settings.heads
+        self.kv_heads = settings.kv_heads or settings.heads
+        self.head_size = 2 * max(1, round(width / self.heads / 2))
+        self.inner = self.heads * self.head_size
+        self.qkv = nn.Linear(width, self.inner + 2 * self.kv_heads * self.head_size, bias=False)
         self.out = nn.Linear(self.inner, width, bias=False)
+        self.turned = settings.positions == "rotary"
+        self.bias: Alibi | Relative | None = None
+        if settings.positions == "alibi":
+            self.bias = Alibi(self.heads)
+        elif settings.positions == "relative":
+            self.bias = Relative(self.heads, width, both_sides=not causal)
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """Decoder: padding on the right is in the future of all real positions: no mask."""
+        if self.causal:
+            return self.chunk(x_BLD, None)[0]
+        q_BHLD, k_BGLD, v_BGLD = self._split(self.qkv(x_BLD))
+        if self.turned:
+            q_BHLD, k_BGLD = rotate(q_BHLD), rotate(k_BGLD)
         length = x_BLD.shape[1]
-        q_BHLD, k_BHLD, v_BHLD = self._split(self.qkv(x_BLD))
-        mask = None
-        if not self.causal and has_padding(lengths, length):
+        padded = has_padding(lengths, length)
+        if self.window is None and self.bias is None:
             # an empty row sees its first pad, or its softmax would be 0 / 0
-            mask = real_positions(lengths.clamp(min=1), length)[:, None, None]
-        y_BHLD = F.scaled_dot_product_attention(
-            rotate(q_BHLD), rotate(k_BHLD), v_BHLD, attn_mask=mask, is_causal=self.causal
+            real = real_positions(lengths.clamp(min=1), length) if padded else None
+            mask = None if real is None else real[:, None, None]
+            return self._joined(self._plain(q_BHLD, k_BGLD, v_BGLD, mask))
+        far = length - 1 if self.window is None else min((self.window - 1) // 2, length - 1)
+        y_BHLD = kernels.windowed_attention(
+            q_BHLD,
+            k_BGLD,
+            v_BGLD,
+            self.window,
+            causal=False,
+            bias_HX=self._bias(-far, far, x_BLD),
+            lengths=lengths if padded else None,
         )
-        y_BLD: Tensor = self.out(y_BHLD.transpose(1, 2).flatten(2))
-        return y_BLD
+        return self._joined(y_BHLD)
 
     def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """One position; the state is (turned keys, values), each (B, H, tokens so far, D)."""
+        """One position; the state is (keys, values), each (B, G, tokens held, D).
+
+        Without a window, rotary keys are held turned. With one they are turned by their place
+        among those held, so that no angle grows with the text.
+        """
         y_B1D, state = self.chunk(x_BD[:, None], state)
         return y_B1D[:, 0], state
 
     def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The next positions; the state is that of `step`."""
-        length, place = x_BLD.shape[1], 0
-        q_BHLD, k_BHLD, v_BHLD = self._split(self.qkv(x_BLD))
-        if state is None:
-            k_BHLD = rotate(k_BHLD)
-        else:
-            keys_BHLD, values_BHLD = cast("tuple[Tensor, Tensor]", state)
-            place = keys_BHLD.shape[2]
-            k_BHLD = torch.cat([keys_BHLD, rotate(k_BHLD, place)], dim=2)
-            v_BHLD = torch.cat([values_BHLD, v_BHLD], dim=2)
-        seen_LT = None
-        if place > 0 and length > 1:
-            everything_LT = torch.ones(length, place + length, dtype=torch.bool)
-            seen_LT = everything_LT.tril(place).to(x_BLD.device)
-        y_BHLD = F.scaled_dot_product_attention(
-            rotate(q_BHLD, place), k_BHLD, v_BHLD, attn_mask=seen_LT, is_causal=place == 0
+        q_BHLD, k_BGSD, v_BGSD = self._split(self.qkv(x_BLD))
+        held = 0 if state is None else cast("tuple[Tensor, ...]", state)[0].shape[2]
+        if self.turned and self.window is None:
+            k_BGSD = rotate(k_BGSD, held)
+        if state is not None:
+            keys_BGSD, values_BGSD = cast("tuple[Tensor, Tensor]", state)
+            k_BGSD = torch.cat([keys_BGSD, k_BGSD], dim=2)
+            v_BGSD = torch.cat([values_BGSD, v_BGSD], dim=2)
+        y_BHLD = self._decoded(q_BHLD, k_BGSD, v_BGSD, held)
+        return self._joined(y_BHLD), (self._kept(k_BGSD), self._kept(v_BGSD))
+
+    def _decoded(self, q_BHLD: Tensor, k_BGSD: Tensor, v_BGSD: Tensor, held: int) -> Tensor:
+        """What the last places see of all that is held."""
+        length, total = q_BHLD.shape[2], k_BGSD.shape[2]
+        asked_BHLD = rotate(q_BHLD, held) if self.turned else q_BHLD
+        if self.turned and self.window is not None:
+            k_BGSD = rotate(k_BGSD)
+        if length == 1 and held > 0:
+            bias_HX = self._bias(0, held, q_BHLD)
+            # a single query sees all that is held
+            mask = None if bias_HX is None else bias_HX.flip(-1)[:, None]
+            return self._plain(asked_BHLD, k_BGSD, v_BGSD, mask)
+        if self.window is None and self.bias is None:
+            if held == 0:
+                return self._plain(asked_BHLD, k_BGSD, v_BGSD, None, causal=True)
+            everything_LT = torch.ones(length, total, dtype=torch.bool)
+            seen_LT = everything_LT.tril(held).to(q_BHLD.device)
+            return self._plain(asked_BHLD, k_BGSD, v_BGSD, seen_LT)
+        visible = total if self.window is None else min(total, self.window + self.sinks)
+        sink_q_BHLD = None
+        if self.turned and self.sinks:
+            place_L = torch.arange(held, total, device=q_BHLD.device).clamp(max=visible - 1)
+            sink_q_BHLD = rotate_at(q_BHLD, place_L)
+        return kernels.windowed_attention(
+            asked_BHLD,
+            k_BGSD,
+            v_BGSD,
+            self.window,
+            sinks=self.sinks,
+            bias_HX=self._bias(0, visible - 1, q_BHLD),
+            sink_q_BHLD=sink_q_BHLD,
         )
-        return self.out(y_BHLD.transpose(1, 2).flatten(2)), (k_BHLD, v_BHLD)
+
+    def _plain(
+        self,
+        q_BHLD: Tensor,
+        k_BGSD: Tensor,
+        v_BGSD: Tensor,
+        mask: Tensor | None,
+        *,
+        causal: bool = False,
+    ) -> Tensor:
+        if self.kv_heads < self.heads:
+            each = self.heads // self.kv_heads
+            k_BGSD, v_BGSD = (x.repeat_interleave(each, dim=1) for x in (k_BGSD, v_BGSD))
+        return F.scaled_dot_product_attention(
+            q_BHLD, k_BGSD, v_BGSD, attn_mask=mask, is_causal=causal
+        )
+
+    def _joined(self, y_BHLD: Tensor) -> Tensor:
+        y_BLD: Tensor = self.out(join_heads(y_BHLD))
+        return y_BLD
+
+    def _bias(self, low: int, high: int, like: Tensor) -> Tensor | None:
+        """(H, X) of the lags low .. high."""
+        if self.bias is None:
+            return None
+        bias_HX: Tensor = self.bias(torch.arange(low, high + 1, device=like.device), like.dtype)
+        return bias_HX
+
+    def _kept(self, x_BGSD: Tensor) -> Tensor:
+        """What later positions see: all, or the sinks and the last window - 1."""
+        total = x_BGSD.shape[2]
+        if self.window is None or total <= self.window - 1 + self.sinks:
+            return x_BGSD
+        parts = x_BGSD[:, :, : self.sinks], x_BGSD[:, :, total - self.window + 1 :]
+        return torch.cat(parts, dim=2)
 
     def _split(self, qkv_BLX: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        parts = qkv_BLX.view(*qkv_BLX.shape[:2], 3, self.heads, self.head_size)
-        q_BHLD, k_BHLD, v_BHLD = parts.permute(2, 0, 3, 1, 4)
-        return q_BHLD, k_BHLD, v_BHLD
+        parts = qkv_BLX.view(*qkv_BLX.shape[:2], -1, self.head_size).transpose(1, 2)
+        sizes = [self.heads, self.kv_heads, self.kv_heads]
+        q_BHLD, k_BGLD, v_BGLD = torch.split(parts, sizes, dim=1)
+        return q_BHLD, k_BGLD, v_BGLD
 
     def reach(self, length: int) -> int | None:
-        """Unbounded: every visible token."""
-        return None
+        """The window; unbounded without one, or with sinks, which pass on what they read."""
+        return None if self.sinks else self.window
 
     def state_bytes(self, length: int) -> int:
-        """Keys and values of all tokens."""
-        return FLOAT_BYTES * 2 * self.inner * length
+        """Keys and values of all tokens held."""
+        held = length if self.window is None else min(length, self.window - 1 + self.sinks)
+        return FLOAT_BYTES * 2 * self.kv_heads * self.head_size * held
 
     def flops(self, length: int) -> int:
-        """Projections, scores and sums; the full square, as the hidden half is not skipped."""
+        """Projections, scores and sums: of visible pairs with a window, else the full square."""
         weights = self.qkv.weight.numel() + self.out.weight.numel()
-        return 2 * weights * length + 4 * self.inner * length**2
+        pairs = kernels.windowed_attention_flops(
+            length, self.heads, self.head_size, self.window, causal=self.causal, sinks=self.sinks
+        )
+        return 2 * weights * length + pairs
 
 
 def build_body(sizes: Sizes, settings: TransformerSettings) -> Stack:
-    """The body of the family."""
-    mixers = [
-        Attention(sizes.width, settings.heads, causal=sizes.causal) for _ in range(settings.depth)
-    ]
+    """The body of the family.
+
+    Raises:
+        UsageError: E-OPTION for a window or sinks that the form cannot have.
+    """
+    if not sizes.causal and settings.sinks:
+        raise UsageError(
+            "E-OPTION", "sinks are for models that read forward: causal=True.", "sinks=0"
+        )
+    if not sizes.causal and settings.window is not None and settings.window % 2 == 0:
+        raise UsageError(
+            "E-OPTION",
+            f"window={settings.window} has no middle: a model of whole texts looks to both sides.",
+            f"window={settings.window + 1}",
+        )
+    mixers = [Attention(sizes.width, settings, causal=sizes.causal) for _ in range(settings.depth)]
+    if settings.positions in {"learned", "sinusoidal"}:
+        rows = settings.max_length if settings.positions == "learned" else None
+        return PlacedStack(sizes, mixers, rows=rows, feed_forward=True)
     return Stack(sizes, mixers, feed_forward=True)

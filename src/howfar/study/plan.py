@@ -6,7 +6,7 @@ from numbers import Integral
 
 from howfar.core.errors import UsageError, closest, shown
 from howfar.core.seeds import Seeds
-from howfar.models import MODELS, build, fit_width
+from howfar.models import MODELS, USUAL, build, fit_width
 from howfar.models.model import Model
 from howfar.study.problems import Problem
 from howfar.train import Budget
@@ -30,7 +30,7 @@ class CompareOptions:
     workers: processes; threads: of torch in each.
     """
 
-    families: tuple[str, ...] = tuple(MODELS)
+    families: tuple[str, ...] = USUAL
     budget: Budget | None = None
     rates: tuple[float, ...] = RATES
     grid_share: float = 1.0

@@ -61,6 +61,10 @@ class Watch(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401
         """Run the call as it is; look at it if it belongs to attention."""
         kwargs = kwargs or {}
+        plain = getattr(func, "plain", None)
+        if plain is not None:  # a fused kernel that says what it is in calls that are known here
+            with self:
+                return plain(*args, **kwargs)
         result = func(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
             found = of_dot_product(self._name, args, kwargs, self.batch)

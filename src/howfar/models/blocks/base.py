@@ -93,5 +93,5 @@ def initialise(module: nn.Module, generator: Generator) -> None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.Embedding):
             nn.init.normal_(part.weight, generator=generator)
-        elif isinstance(part, nn.LayerNorm):
+        elif isinstance(part, nn.LayerNorm | nn.RMSNorm):
             part.reset_parameters()

@@ -1,24 +1,40 @@
 """A recurrence of torch as a mixer: h_t = g(h_{t-1}, x_t), from h_0.
 
-Shapes   (B, L, D) -> (B, L, D), one layer
+Shapes   (B, L, D) -> (B, L, H), one layer, one direction
 Padding  stands on the right, so it can never reach a real position: no packing
 Reach    unbounded
-State    h, and for an LSTM its cell
+State    h, and for an LSTM its cell; while dropout is on, also the masks of the sequence
+Forms    nn.LSTM; for the others a kernel, but nn.RNN or nn.GRU for a single step, off the CPU, and
+         where they are as fast; with a norm inside, or while dropout is on, a plain loop (`cells`)
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+import howfar.models.kernels as kernels
 from howfar.core.errors import UsageError, shown
 from howfar.core.protocols import State
 from howfar.models.blocks.base import FLOAT_BYTES
-from howfar.models.blocks.gru_scan import GruScan
-from howfar.models.blocks.tanh_scan import TanhScan
+from howfar.models.blocks.cells import Cells
 
 STARTS = ("zeros", "random", "learned")
+Parts = tuple[Tensor, ...]
+Start = Callable[[nn.RNNBase, Generator], None]
+
+
+def known_choice(name: str, given: object, choices: tuple[str, ...]) -> None:
+    """Refuse what is none of the choices.
+
+    Raises:
+        UsageError: E-OPTION.
+    """
+    if given not in choices:
+        hint = f"one of {', '.join(choices)}"
+        raise UsageError("E-OPTION", f"{name} cannot be {shown(given)}.", hint)
 
 
 def known_start(h0: object) -> None:
@@ -27,27 +43,42 @@ def known_start(h0: object) -> None:
     Raises:
         UsageError: E-OPTION.
     """
-    if h0 not in STARTS:
-        raise UsageError("E-OPTION", f"h0 cannot be {shown(h0)}.", f"one of {', '.join(STARTS)}")
+    known_choice("h0", h0, STARTS)
 
 
 class Recurrence(nn.Module):
-    """One layer of nn.RNN, nn.GRU or nn.LSTM, batch first, width in = width out.
+    """One layer of nn.RNN, nn.GRU or nn.LSTM, batch first, of one direction.
 
     Args:
         rnn: the layer.
         h0: "zeros", "random" (drawn once when built, then fixed) or "learned".
-        forget_gate: index of the gate whose whole bias (input + recurrent side) starts at 1.
+        start: overwrites what it wants of the weights after they are drawn; None: nothing.
+        norm: layer norm inside the recurrence.
+        dropout: share of inputs and of h_{t-1} dropped in training, the same at all steps.
+        backwards: the rows it is given run back in time.
     """
 
     causal = True
 
-    def __init__(self, rnn: nn.RNNBase, h0: str, *, forget_gate: int | None = None) -> None:
+    def __init__(
+        self,
+        rnn: nn.RNNBase,
+        h0: str,
+        *,
+        start: Start | None = None,
+        norm: bool = False,
+        dropout: float = 0.0,
+        backwards: bool = False,
+    ) -> None:
         super().__init__()
         self.rnn = rnn
+        self.cells = Cells(rnn, norm=norm)
+        # a module, so that whoever turns all dropout off finds it
+        self.dropout = nn.Dropout(dropout)
         self.width = rnn.hidden_size
         self.parts = 2 if isinstance(rnn, nn.LSTM) else 1  # an LSTM also carries its cell
-        self.forget_gate = forget_gate
+        self.start = start
+        self.backwards = backwards
         self.learned = h0 == "learned"
         start_PD = None if h0 == "zeros" else torch.empty(self.parts, self.width)
         self.h0_PD: Tensor | None
@@ -66,65 +97,95 @@ class Recurrence(nn.Module):
                     nn.init.orthogonal_(gate_DD, generator=generator)
             else:
                 nn.init.zeros_(weight)
-        if self.forget_gate is not None:
-            first = self.forget_gate * self.width
-            bias = cast("Tensor", self.rnn.bias_ih_l0)
-            nn.init.ones_(bias.detach()[first : first + self.width])
+        if self.start is not None:
+            self.start(self.rnn, generator)
         if self.learned and self.h0_PD is not None:
             nn.init.zeros_(self.h0_PD)
         elif self.h0_PD is not None:
             nn.init.uniform_(self.h0_PD, -1.0, 1.0, generator=generator)
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
-        """(B, L, D) -> (B, L, D); `lengths` is not needed."""
+        """(B, L, D) -> (B, L, H); `lengths` is not needed."""
         return self.chunk(x_BLD, None)[0]
+
+    def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """One position; the state is (h,), or (h, c) for an LSTM, each (B, H), and any masks."""
+        y_B1D, after = self.chunk(x_BD[:, None], state)
+        return y_B1D[:, 0], after
 
     def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The next positions; the state is that of `step`."""
-        before = self._before(x_BLD, state)
-        # torch goes back through these two step by step on a CPU; forward alone it is as fast
-        if not isinstance(self.rnn, nn.LSTM) and x_BLD.is_cpu and torch.is_grad_enabled():
-            y_BLD = self._scan(x_BLD, cast("Tensor | None", before))
-            return y_BLD, (y_BLD[:, -1],)
-        y_BLD, after = self.rnn(x_BLD, before)
-        held = after if self.parts == 2 else (after,)
-        return y_BLD, tuple(part_1BD[0] for part_1BD in held)
+        given = None if state is None else cast("Parts", state)
+        held = None if given is None else given[: self.parts]
+        masks: Parts = ()
+        if self.dropout.training and self.dropout.p > 0:
+            masks = () if given is None else given[self.parts :]
+            masks = masks or self._masks(x_BLD)
+        elif not self.cells.norm:
+            return self._fused(x_BLD, held)
+        begin = held if held is not None else self._begin(x_BLD)
+        x_BLD, inner_BD = (x_BLD * masks[0][:, None], masks[1]) if masks else (x_BLD, None)
+        y_BLD, after = self.cells(self.rnn, x_BLD, begin, inner_BD)
+        return y_BLD, (*after, *masks)
 
-    def _scan(self, x_BLD: Tensor, before_1BD: Tensor | None) -> Tensor:
-        """What nn.RNN and nn.GRU give, with gradients that come sooner."""
-        x_LBD = x_BLD.transpose(0, 1)
-        h0_BD = x_BLD.new_zeros(x_LBD.shape[1:]) if before_1BD is None else before_1BD[0]
+    def _masks(self, x_BLD: Tensor) -> Parts:
+        """Those of a sequence: of its inputs (B, D) and of its states (B, H)."""
+        rows, _, inputs = x_BLD.shape
+        return tuple(self.dropout(x_BLD.new_ones(rows, size)) for size in (inputs, self.width))
+
+    def _fused(self, x_BLD: Tensor, held: Parts | None) -> tuple[Tensor, Parts]:
+        if isinstance(self.rnn, nn.LSTM) or not x_BLD.is_cpu or self._alone(x_BLD):
+            # past the hooks: whoever watches would take the states of a turned row for the row's
+            run = self.rnn.forward if self.backwards else self.rnn
+            y_BLD, after = run(x_BLD, self._before(x_BLD, held))
+            ends = after if self.parts == 2 else (after,)
+            return y_BLD, tuple(part_1BD[0] for part_1BD in ends)
+        y_BLD = self._scan(x_BLD, (held or self._begin(x_BLD))[0])
+        return y_BLD, (y_BLD[:, -1],)
+
+    def _alone(self, x_BLD: Tensor) -> bool:
+        """Whether nn.RNN or nn.GRU itself is as fast, or its hooks are watched."""
+        if torch.is_grad_enabled() or self.backwards:
+            return False
+        watched = self.rnn._forward_hooks or self.rnn._forward_pre_hooks
+        return bool(watched) or x_BLD.shape[1] == 1 or not kernels.compiled(x_BLD)
+
+    def _scan(self, x_BLD: Tensor, h0_BD: Tensor) -> Tensor:
+        """What nn.RNN and nn.GRU give, sooner."""
         into, weight, bias, inner = cast("list[Tensor]", self.rnn.all_weights[0])
-        h_LBD: Tensor
         if isinstance(self.rnn, nn.GRU):
             # the reset gate acts on the third part of the inner bias: it cannot be added up front
             rz = 2 * self.width
             bias = torch.cat([bias[:rz] + inner[:rz], bias[rz:]])
-            h_LBD = GruScan.apply(F.linear(x_LBD, into, bias), weight, inner[rz:], h0_BD)  # type: ignore[no-untyped-call]
+            p_LBX = F.linear(x_BLD, into, bias).transpose(0, 1)
+            h_LBD = kernels.gru_scan(p_LBX, weight, inner[rz:], h0_BD)
         else:
-            h_LBD = TanhScan.apply(F.linear(x_LBD, into, bias + inner), weight, h0_BD)  # type: ignore[no-untyped-call]
+            activation = "relu" if self.rnn.mode == "RNN_RELU" else "tanh"
+            p_LBD = F.linear(x_BLD, into, bias + inner).transpose(0, 1)
+            h_LBD = kernels.elman_scan(p_LBD, weight, h0_BD, activation=activation)
         return h_LBD.transpose(0, 1)
 
-    def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """One position; the state is (h,), or (h, c) for an LSTM, each (B, D)."""
-        y_B1D, after = self.rnn(x_BD[:, None], self._before(x_BD, state))
-        held = after if self.parts == 2 else (after,)
-        return y_B1D[:, 0], tuple(part_1BD[0] for part_1BD in held)
-
-    def _before(self, x: Tensor, state: State | None) -> Tensor | tuple[Tensor, ...] | None:
-        """The state to start from as torch wants it, each part (1, B, D)."""
-        if state is None:
-            return self._start(x.shape[0])
-        parts = tuple(part_BD[None] for part_BD in cast("tuple[Tensor, ...]", state))
+    def _before(self, x_BLD: Tensor, held: Parts | None) -> Tensor | Parts | None:
+        """The state to start from as torch wants it, each part (1, B, H)."""
+        if held is None:
+            return self._start(x_BLD.shape[0])
+        parts = tuple(part_BD[None] for part_BD in held)
         return parts if self.parts == 2 else parts[0]
 
-    def _start(self, rows: int) -> Tensor | tuple[Tensor, ...] | None:
+    def _start(self, rows: int) -> Tensor | Parts | None:
         if self.h0_PD is None:
             return None  # torch starts at zeros
         parts = tuple(
             part_D.expand(1, rows, self.width).contiguous() for part_D in self.h0_PD.unbind()
         )
         return parts if self.parts == 2 else parts[0]
+
+    def _begin(self, x_BLD: Tensor) -> Parts:
+        """The state before the first position."""
+        rows = x_BLD.shape[0]
+        if self.h0_PD is None:
+            return (x_BLD.new_zeros(rows, self.width),) * self.parts
+        return tuple(part_D.expand(rows, self.width) for part_D in self.h0_PD.unbind())
 
     def reach(self, length: int) -> int | None:
         """Unbounded: the state may keep anything."""

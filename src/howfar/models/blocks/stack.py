@@ -5,7 +5,7 @@ Reach    1 + sum over blocks of (reach - 1); unbounded if one block is
 State    the sum over the blocks
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from howfar.core.errors import UsageError
 from howfar.core.protocols import Mixer, State
 from howfar.models.blocks.base import Chunking, Sizes, Stepping
+
+# (which block, x, its state) -> (x, its state)
+Through = Callable[[int, Tensor, State | None], tuple[Tensor, State]]
 
 
 class FeedForward(nn.Module):
@@ -51,7 +54,7 @@ class Residual(nn.Module):
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D)."""
-        return self._join(x_BLD, self.mixer(self.norm(x_BLD), lengths))
+        return self.feed(x_BLD + self.dropout(self.mixer(self.norm(x_BLD), lengths)))
 
     def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position."""
@@ -62,10 +65,15 @@ class Residual(nn.Module):
                 "run the whole sequence at once",
             )
         y_BD, state = self.mixer.step(self.norm(x_BD), state)
-        return self._join(x_BD, y_BD), state
+        return self.feed(x_BD + self.dropout(y_BD)), state
 
     def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The next positions."""
+        x_BLD, state = self.mix(x_BLD, state)
+        return self.feed(x_BLD), state
+
+    def mix(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The first half of `chunk`: what moves information between positions."""
         if not isinstance(self.mixer, Chunking):
             raise UsageError(
                 "E-STEP",
@@ -73,13 +81,14 @@ class Residual(nn.Module):
                 "run the whole sequence at once",
             )
         y_BLD, state = self.mixer.chunk(self.norm(x_BLD), state)
-        return self._join(x_BLD, y_BLD), state
+        return x_BLD + self.dropout(y_BLD), state
 
-    def _join(self, x: Tensor, y: Tensor) -> Tensor:
-        x = x + self.dropout(y)
-        if self.ff is not None and self.ff_norm is not None:
-            x = x + self.dropout(self.ff(self.ff_norm(x)))
-        return x
+    def feed(self, x: Tensor) -> Tensor:
+        """The second half: every position by itself."""
+        if self.ff is None or self.ff_norm is None:
+            return x
+        fed: Tensor = x + self.dropout(self.ff(self.ff_norm(x)))
+        return fed
 
     def flops(self, length: int) -> int:
         """Mixer and feed-forward."""
@@ -130,8 +139,12 @@ class Stack(nn.Module):
             after.append(new)
         return self.norm(x_BD), tuple(after)
 
-    def chunk(self, x_BLE: Tensor, state: State | None) -> tuple[Tensor, State]:
+    def chunk(
+        self, x_BLE: Tensor, state: State | None, through: Through | None = None
+    ) -> tuple[Tensor, State]:
         """The next positions; the state is that of `step`.
+
+        through: how a block is passed, if not by its own `chunk`: a decoder looks at its memory.
 
         Raises:
             UsageError: E-STEP if a mixer cannot.
@@ -139,10 +152,19 @@ class Stack(nn.Module):
         x_BLD = x_BLE if self.project is None else self.project(x_BLE)
         before = [None] * len(self.blocks) if state is None else list(state)
         after: list[State] = []
-        for block, held in zip(self._residuals(), before, strict=True):
-            x_BLD, new = block.chunk(x_BLD, held)
+        for place, (block, held) in enumerate(zip(self._residuals(), before, strict=True)):
+            chunked = block.chunk(x_BLD, held) if through is None else through(place, x_BLD, held)
+            x_BLD, new = chunked
             after.append(new)
         return self.norm(x_BLD), tuple(after)
+
+    @classmethod
+    def joined(cls, sizes: Sizes, stacks: Iterable["Stack"]) -> "Stack":
+        """One stack of the blocks of several, each of which is as wide outside as inside."""
+        whole = cls(sizes, [])
+        for stack in stacks:
+            whole.blocks.extend(stack.blocks)
+        return whole
 
     def reach(self, length: int) -> int | None:
         """1 + sum(reach - 1) over the blocks; None if one is unbounded."""

@@ -1,0 +1,58 @@
+"""Which form of a kernel runs: compiled by numba where it can, else in torch's own operations.
+
+Idea     the compiled form is optional (`pip install howfar[fast]`) and answers the same; it takes
+         float32 and float64 (and their complex pairs) in memory of the CPU. Everything else, and
+         every machine without numba, takes the form in torch
+Choice   `with using("torch"):` or `with using("compiled"):` decide for a while, as tests and
+         benchmarks do; HOWFAR_COMPILED=0 in the environment switches the compiled form off
+Source   https://numba.readthedocs.io
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from howfar.core.errors import UsageError
+
+FORMS = ("auto", "torch", "compiled")
+DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+_form: ContextVar[str] = ContextVar("form", default="auto")
+
+
+@cache
+def installed() -> bool:
+    """Whether numba is there and not switched off."""
+    return os.environ.get("HOWFAR_COMPILED", "1") != "0" and find_spec("numba") is not None
+
+
+def compiled(*tensors: Tensor | None) -> bool:
+    """Whether the compiled form shall run on these tensors."""
+    form = _form.get()
+    if form == "torch" or not installed():
+        return False
+    return all(x is None or (x.is_cpu and x.dtype in DTYPES) for x in tensors)
+
+
+@contextmanager
+def using(form: str) -> Iterator[None]:
+    """Decide the form inside a `with` block: "auto", "torch" or "compiled".
+
+    Raises:
+        UsageError: E-OPTION for an unknown form, E-FAST for "compiled" without numba.
+    """
+    if form not in FORMS:
+        raise UsageError("E-OPTION", f"form cannot be {form!r}.", f"one of {', '.join(FORMS)}")
+    if form == "compiled" and not installed():
+        raise UsageError("E-FAST", "The compiled kernels need numba.", "pip install 'howfar[fast]'")
+    before = _form.set(form)
+    try:
+        yield
+    finally:
+        _form.reset(before)
