@@ -48,14 +48,15 @@ def test_any_linear_filter_has_its_closed_form(seed):
     want = tail(weights)
     found = measure(known.linear(weights), known.iid(num, length, seed), batch=num, exact=False)
     effects = found.curve.matrix[0]
-    whole = effects[:, 0]
-    for k, mean, row in zip(found.curve.x, found.curve.mean, effects.T, strict=True):
-        spread = (row - want[k] * whole).std() / whole.mean() / num**0.5
-        assert abs(mean - want[k]) <= 6 * spread + 1e-12, k
+    whole, places = effects[:, 0], np.array(found.curve.x)
+    spread = (effects - want[places] * whole[:, None]).std(0) / whole.mean() / num**0.5
+    doubt = 6 * spread + 1e-12
+    for k, mean, most in zip(places, found.curve.mean, doubt, strict=True):
+        assert abs(mean - want[k]) <= most, k
     for eps, reach in found.ladder.items():
         if reach is not None and reach in found.curve.x:
-            near = [reach_of(want, eps * share) for share in (1.3, 0.7)]
-            assert near[0] - 1 <= reach <= max(near[1], reach_of(want, eps)) + 1
+            first, last = (places[reach_of(want[places] + side * doubt, eps)] for side in (-1, 1))
+            assert first <= reach <= last
 
 
 @pytest.mark.parametrize("design", ["paired", "fast"])

@@ -6,14 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.models.kernels.chunked import (
-    answers,
-    near,
-    reals,
-    rounded,
-    saved_numbers,
-    segment_of,
-)
+from tests.models.kernels.chunked import answers, near, reals, rounded, saved_numbers, segment_of
 from torch.nn import functional as F
 
 from howfar.models.kernels import delta_rule, delta_rule_flops, delta_rule_slow

@@ -6,14 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.models.kernels.chunked import (
-    answers,
-    near,
-    reals,
-    rounded,
-    saved_numbers,
-    segment_of,
-)
+from tests.models.kernels.chunked import answers, near, reals, rounded, saved_numbers, segment_of
 
 from howfar.models.kernels import (
     gated_linear_attention,

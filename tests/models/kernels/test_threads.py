@@ -1,6 +1,7 @@
 """Rows on threads, large results, and compiling where no folder can be written."""
 
 import os
+import signal
 import threading
 
 import numpy as np
@@ -51,6 +52,7 @@ def test_an_exception_of_any_part_is_raised(count, bad):
 def test_parts_in_parts_do_not_wait_for_each_other(count, monkeypatch):
     # torch counts for each thread: where OMP_NUM_THREADS is 1, a new one would say 1
     monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    monkeypatch.setattr(threads, "_pool", threads.Pool())
     seen = []
     threads.in_parts(
         4, lambda first, last: threads.in_parts(last - first, lambda a, b: seen.append(b - a))
@@ -64,6 +66,7 @@ def test_a_forked_child_has_threads_of_its_own(count):
     threads.in_parts(8, lambda first, last: None)
     child = os.fork()
     if child == 0:
+        signal.alarm(20)
         done = np.zeros(8)
         threads.in_parts(8, lambda first, last: done[first:last].fill(1))
         os._exit(0 if done.all() else 1)

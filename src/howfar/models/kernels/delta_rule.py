@@ -7,10 +7,10 @@ Idea     S_t = exp(g_t) (1 - b_t k_t k_t') S_{t-1} + b_t k_t v_t', y_t = S_t' q_
          to chunk. Going back the chunks are worked out again from the state before their segment
 Shapes   q, k (B, H, L, K), v (B, H, L, V), b and g <= 0 (B, H, L), S (B, H, K, V) ->
          y (B, H, L, V) and the last S
-Limits   keys are taken as they are. A step multiplies what lies along k by 1 - b |k|^2: above 2
-         the state grows without bound where nothing fades, here as in the equation, and rounding
-         errors with it; with |k| = 1 and b in [0, 2] nothing grows. Gradients cannot be
-         differentiated again
+Limits   keys are taken as they are. A step multiplies what lies along k by 1 - b |k|^2: where
+         b |k|^2 is above 2 and nothing fades the state grows without bound, here as in the
+         equation, and rounding errors with it; with |k| = 1 and b in [0, 2] what is held never
+         grows. Gradients cannot be differentiated again
 Gain     forward and backward, one thread, L=4096, heads of 32 and 64: 60 times the slow twin and 6
          to 10 times causal softmax attention
 Source   Yang et al. 2024, https://arxiv.org/abs/2406.06484, section 3; with decay Yang, Kautz &

@@ -4,7 +4,7 @@ Idea     half of the sequences fade with 0.8, half with 0.97 (case G11): the rea
          form, so each repeat draws new sequences and asks whether the interval holds it
 Prints   a table over designs and numbers of sequences: coverage, misses on either side, width
 
-    python bench/coverage.py --repeats 150
+    python bench/intervals.py --repeats 150
 """
 
 import argparse
