@@ -186,26 +186,29 @@ def gru_claims():
 
 
 def scan_claims():
-    for length in (512, 4096, 16384):
-        a_BLD = torch.sigmoid(drawn(4, length, WIDTH))
-        b_BLD = drawn(4, length, WIDTH)
-        same(kernels.linear_recurrence(a_BLD, b_BLD), kernels.linear_recurrence_slow(a_BLD, b_BLD))
-        slow = there_and_back(kernels.linear_recurrence_slow, asked(a_BLD, b_BLD))
-
-        def within(form, leaves):
+    for rows, width in ((4, WIDTH), (8, 2 * WIDTH)):
+        for length in (512, 4096, 16384):
+            a_BLD = torch.sigmoid(drawn(rows, length, width))
+            b_BLD = drawn(rows, length, width)
+            fast = kernels.linear_recurrence(a_BLD, b_BLD)
+            same(fast, kernels.linear_recurrence_slow(a_BLD, b_BLD))
+            leaves = asked(a_BLD, b_BLD)
+            slow = there_and_back(kernels.linear_recurrence_slow, leaves)
             work = there_and_back(kernels.linear_recurrence, leaves)
+            for form, promise in (("torch", 4.0), ("compiled", 12.0)):
+                if form == "torch" or kernels.installed():
+                    sides = {"ours": within(form, work), "loop": slow}
+                    yield f"scan {form} B={rows} D={width} L={length}", sides, promise
 
-            def run():
-                with kernels.using(form):
-                    work()
 
-            return run
+def within(form, work):
+    """The same work with this form of the kernels."""
 
-        leaves = asked(a_BLD, b_BLD)
-        yield f"scan in torch L={length}", {"ours": within("torch", leaves), "loop": slow}, 4.0
-        if kernels.installed():
-            sides = {"ours": within("compiled", leaves), "loop": slow}
-            yield f"scan compiled L={length}", sides, 12.0
+    def run():
+        with kernels.using(form):
+            work()
+
+    return run
 
 
 def attention_claims():

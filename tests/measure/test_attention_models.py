@@ -275,6 +275,30 @@ def test_transformers_of_our_own(causal):
     assert (found.ahead is None) == causal
 
 
+@pytest.mark.parametrize("length", [50, 150])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"window": 9},
+        {"window": 9, "kv_heads": 1},
+        {"window": 9, "positions": "alibi"},
+        {"positions": "relative"},
+        {"kv_heads": 1, "positions": "learned"},
+    ],
+    ids=str,
+)
+def test_every_kind_of_attention_is_seen(settings, length):
+    """A kernel of ours says what it is in torch's calls; a window ends where it is declared."""
+    tokens = known.symbols(8, length, 12)
+    model = howfar.build("transformer", vocabulary=12, outputs=3, width=16, depth=1, **settings)
+    found = attention_reach(model.double().eval(), tokens, options=AttentionOptions(eps=1e-9))
+    assert not any("left out" in warning for warning in found.warnings)
+    if "window" in settings:
+        assert found.value == 9
+    else:
+        assert found.value > 40
+
+
 def test_padding_of_ragged_rows_does_not_reach_the_model():
     model = howfar.build("transformer", vocabulary=V, outputs=3, width=16, depth=1, causal=False)
     lengths = torch.tensor([5, 9, 20, 9])

@@ -21,8 +21,9 @@ from tests.measure.audit.healthy import (
 from torch import nn
 
 from howfar.measure.audit import audit
+from howfar.models import MODELS
 
-FAMILIES = ("textcnn", "tcn", "elman", "lstm", "gru", "transformer")
+FAMILIES = tuple(MODELS)
 LENGTHS = torch.tensor([48, 20, 48, 7, 33, 48, 2, 40])
 
 

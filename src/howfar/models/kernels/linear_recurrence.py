@@ -7,6 +7,9 @@ Idea     going back it is the same recurrence from the end: s_t = g_t + conj(a_{
          is divided and no logarithm taken, so a may be zero, negative, tiny or above 1
 Shapes   b (B, L, D), a broadcasting to it, h_0 (B, D) -> h (B, L, D); an a without length (D or
          B, 1, D) is never spread over it, nor is its gradient
+Gain     forward and backward, one thread, float32, against the slow twin: B=4, D=128 torch's form
+         6 times at L=512, 19 at L=16384, compiled 19 and 32; B=8, D=256, where the twin's steps
+         are larger, 3 and 6, compiled 7 and 12, which is 1.1 times one pass over the memory
 Limits   float16 and bfloat16 sum in their own precision
 Source   Blelloch 1990, https://www.cs.cmu.edu/~guyb/papers/Ble93.pdf, section 1.4 (chunks);
          Martin & Cundy 2018, https://arxiv.org/abs/1709.04057, section 2 (gradients)

@@ -7,6 +7,9 @@ Idea     N states a channel would be N times the memory of the text, so they are
          dx_t = d_t s_t . B_t, dd_t = x_t s_t . B_t + A . z_t
 Shapes   x, step d (B, L, D), rate A (D, N), into B and out C (B, L, N), h_0 (B, D, N)
          -> y (B, L, D), h_L (B, D, N)
+Gain     forward and backward, one thread, float32, against the slow twin: B=8, L=256, D=256, N=16
+         torch's form 1.4 times, compiled 5; B=1, L=2048, D=64 15 and 68. B=1, L=65536, D=256:
+         0.44 GB with inputs and gradients in both forms, where the states alone would be 1.07 GB
 Limits   d A <= 0 for a state that stays bounded; in float32 the compiled form is within 3 units in
          the last place a decay, and does not go below exp(-87)
 Source   Gu & Dao 2023, https://arxiv.org/abs/2312.00752, algorithm 2, section 3.3.2, appendix D
