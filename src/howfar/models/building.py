@@ -11,7 +11,7 @@ import dataclasses
 import importlib
 from bisect import bisect_left
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Generator
@@ -60,11 +60,13 @@ def build(  # noqa: PLR0913 - the settings every family shares, by keyword only
         UsageError: E-MODEL for a name, E-SETTING for a setting nobody knows, E-OPTION for a value.
     """
     positive(vocabulary=vocabulary, outputs=outputs, width=width, embedding=embedding)
+    if not isinstance(causal, bool):
+        raise UsageError("E-OPTION", f"causal must be true or false, not {shown(causal)}.", "True")
     _share(dropout)
     generator = torch.Generator() if generator is None else generator
     sizes = Sizes(embedding, width, causal, dropout)
     extras = extras if depth is None else extras | {"depth": depth}
-    if name not in MODELS and ":" in name:
+    if name not in MODELS and ":" in str(name):
         common = dataclasses.asdict(sizes) | {"vocabulary": vocabulary, "outputs": outputs}
         return _from_outside(name, common | {"generator": generator} | extras)
     family = named(name)
@@ -217,10 +219,13 @@ def _attention(family: Family, attention: str | None) -> str:
     return attention
 
 
-def _share(dropout: float) -> None:
-    if not 0 <= dropout < 1:
+def _share(dropout: object) -> None:
+    number = isinstance(dropout, int | float) and not isinstance(dropout, bool)
+    if not number or not 0 <= cast("float", dropout) < 1:
         raise UsageError(
-            "E-OPTION", f"dropout must be at least 0 and below 1, not {dropout}.", "dropout=0.1"
+            "E-OPTION",
+            f"dropout must be at least 0 and below 1, not {shown(dropout)}.",
+            "dropout=0.1",
         )
 
 
@@ -229,6 +234,9 @@ def _filled(model: Built, generator: Generator | None) -> Built:
     model.to_empty(device="cpu")
     for tensor in chain(model.parameters(), model.buffers()):
         tensor.detach().fill_(torch.nan)  # one that is never drawn shows at once
+    if generator is not None and not isinstance(generator, Generator):
+        message = f"generator must be a torch.Generator, not {shown(generator)}."
+        raise UsageError("E-OPTION", message, "torch.Generator().manual_seed(0)")
     model.draw_all(torch.Generator() if generator is None else generator)
     return model
 
@@ -241,7 +249,14 @@ def _from_outside(name: str, keywords: dict[str, Any]) -> Model:
         raise UsageError(
             "E-MODEL", f"Cannot import {shown(name)}: {error}.", "package.module:attr"
         ) from error
-    model = builder(**keywords)
+    try:
+        model = builder(**keywords)
+    except TypeError as error:
+        raise UsageError(
+            "E-MODEL",
+            f"{shown(name)} does not take what a builder is given: {error}.",
+            "a callable that takes the keywords of howfar.build",
+        ) from error
     if not isinstance(model, Model):
         raise UsageError(
             "E-MODEL",

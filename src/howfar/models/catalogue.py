@@ -90,8 +90,9 @@ def named(name: str) -> Family:
     """
     if name in MODELS:
         return MODELS[name]
+    near, known = closest(str(name), MODELS), ", ".join(MODELS)
     raise UsageError(
         "E-MODEL",
-        f"No model is called {shown(name)}. {closest(name, MODELS)}Known: {', '.join(MODELS)}.",
+        f"No model is called {shown(name)}. {near}Known: {known}.",
         "a known name, or package.module:attr for your own",
     )

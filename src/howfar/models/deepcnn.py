@@ -40,6 +40,8 @@ from howfar.models.blocks import (
     real_positions,
 )
 
+DEEPEST = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeepCnnSettings:
@@ -50,6 +52,12 @@ class DeepCnnSettings:
 
     def __post_init__(self) -> None:
         positive(depth=self.depth, kernel=self.kernel)
+        if self.depth > DEEPEST:
+            raise UsageError(
+                "E-OPTION",
+                f"depth {self.depth} would look 2**{self.depth} positions apart.",
+                f"depth={DEEPEST} or less, which spans millions of tokens",
+            )
 
 
 class Block(nn.Module):

@@ -86,7 +86,7 @@ class GatedLinearAttention(nn.Module):
         y_BHLV, after = kernels.gated_linear_attention(
             q_BHLK * self.key**-0.5, k_BHLK, v_BHLV, split_heads(decay_BLX, self.heads), before
         )
-        y_BLX = join_heads(self.norm(y_BHLV)) * F.silu(self.gate(x_BLD))
+        y_BLX = join_heads(self.norm(y_BHLV.to(self.norm.weight.dtype))) * F.silu(self.gate(x_BLD))
         return self.out(y_BLX), (after,)
 
     def reach(self, length: int) -> int | None:

@@ -65,6 +65,8 @@ PARTS: dict[str, tuple[Callable[[Sizes, Any], Stack], Any]] = {
     "transformer": (transformer.build_body, transformer.TransformerSettings),
 }
 
+MOST = 1_000  # blocks
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HybridSettings:
@@ -105,6 +107,12 @@ def parts(pattern: object) -> list[tuple[str, int]]:
                 f"a whole number of at least 1, such as {name}:2",
             )
         found.append((name, int(number) if colon else 1))
+    if sum(count for _, count in found) > MOST:
+        raise UsageError(
+            "E-OPTION",
+            f"pattern {shown(pattern)} has more than {MOST:,} blocks.",
+            "attention:1,ssm:3",
+        )
     return found
 
 

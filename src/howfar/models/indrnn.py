@@ -83,10 +83,11 @@ class IndRnn(nn.Module):
 
     def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The next positions; the state is that of `step`."""
-        p_LBD = self.linear(x_BLD).transpose(0, 1)
-        h_LBD = kernels.indrnn_scan(p_LBD, self._u(), self._before(x_BLD[:, 0], state))
+        u_D = self._u()  # under autocast the recurrence keeps its dtype
+        p_LBD = self.linear(x_BLD).to(u_D.dtype).transpose(0, 1)
+        h_LBD = kernels.indrnn_scan(p_LBD, u_D, self._before(x_BLD[:, 0], state).to(u_D.dtype))
         h_BLD = h_LBD.transpose(0, 1)
-        return h_BLD, (h_BLD[:, -1],)
+        return h_BLD, (h_BLD[:, -1].clone(),)  # a view would keep the whole chunk
 
     def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position; the state is (h,), (B, D)."""

@@ -86,12 +86,16 @@ class Model(nn.Module):
 
         Causal: `head(hidden(...)[chosen])` is `forward(...)[chosen]`, at the cost of the chosen.
         """
+        if tokens_BL.numel() == 0:  # no row, or rows without a token
+            return self.head.weight.new_zeros(*tokens_BL.shape, self.body.out_width)
         x_BLE = self.dropout(self.embedding(tokens_BL))
         y_BLD = self.body(x_BLE, _given(tokens_BL, lengths))
         return self.dropout(y_BLD) if self.causal else y_BLD
 
     def _pooled(self, y_BLD: Tensor, lengths: Tensor) -> Tensor:
         length = y_BLD.shape[1]
+        if length == 0:
+            return y_BLD.sum(1)
         real_BL1 = real_positions(lengths, length)[..., None]
         if self.pool == "max":
             # features that are maximised stand behind a ReLU: 0 is below none of them

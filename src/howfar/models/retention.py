@@ -7,7 +7,7 @@ Idea     y_t = sum_{s <= t} g^(t-s) (q_t . R^(t-s) k_s) v_s / sqrt(size), as a s
          Behind it a feed-forward of 4 D with GELU.
          The whole-sequence form runs the same way and averages over real positions
 Shapes   (B, L, D) -> (B, L, D); heads of an even size nearest D / heads
-Reach    unbounded, but head h keeps half of a token for 0.69 * 2^(5+h) tokens: 22, 44, 89, 177
+Reach    unbounded, but head h keeps half of a token for 0.69 * 2^(5+h) tokens: 22, 44, 88, 177
 State    S: heads * size^2 floats a block. It is kept as the next position sees it, already turned,
          so that no place has to be kept and no place is too large
 Source   Sun et al. 2023, https://arxiv.org/abs/2307.08621, equations 3 to 8. The row sums by which

@@ -99,6 +99,8 @@ class Seq2Seq(nn.Module):
         rows, length = source_BS.shape
         if source_lengths is None:
             source_lengths = torch.full((rows,), length, device=source_BS.device)
+        if length == 0:  # a single pad is as empty, and every encoder can read it
+            source_BS = source_BS.new_zeros(rows, 1)
         x_BSE = self.dropout(self.source_embedding(source_BS))
         memory_BSM = self.dropout(self.encoder(x_BSE, source_lengths))
         return (self.decoder.remember(memory_BSM, source_lengths),)

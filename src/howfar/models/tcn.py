@@ -27,6 +27,8 @@ from howfar.models.blocks import (
     real_positions,
 )
 
+DEEPEST = 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcnSettings:
@@ -37,6 +39,12 @@ class TcnSettings:
 
     def __post_init__(self) -> None:
         positive(depth=self.depth, kernel=self.kernel)
+        if self.depth > DEEPEST:
+            raise UsageError(
+                "E-OPTION",
+                f"depth {self.depth} would look 2**{self.depth} positions apart.",
+                f"depth={DEEPEST} or less, which spans millions of tokens",
+            )
 
 
 class DilatedPair(nn.Module):

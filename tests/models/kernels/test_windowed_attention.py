@@ -148,10 +148,6 @@ def test_gradients_of_some_or_none():
     y.sum().backward()
     assert q.grad is None
     assert bias.grad.isfinite().all()
-    q.requires_grad_()
-    (first,) = torch.autograd.grad(FAST(q, k, v, 3).square().sum(), q, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
 
 
 def test_far_scores_stay_finite():

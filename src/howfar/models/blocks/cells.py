@@ -51,7 +51,14 @@ class Cells(nn.Module):
         self, rnn: nn.RNNBase, x_BLD: Tensor, state: Parts, mask_BD: Tensor | None
     ) -> tuple[Tensor, Parts]:
         """All positions from a state (h,), or (h, c), each (B, H); returns the state after."""
+        with torch.autocast(x_BLD.device.type, enabled=False):
+            return self._loop(rnn, x_BLD, state, mask_BD)
+
+    def _loop(
+        self, rnn: nn.RNNBase, x_BLD: Tensor, state: Parts, mask_BD: Tensor | None
+    ) -> tuple[Tensor, Parts]:
         into, inner, bias, inner_bias = cast("list[Tensor]", rnn.all_weights[0])
+        x_BLD, state = x_BLD.to(into.dtype), tuple(part.to(into.dtype) for part in state)
         cell = {"LSTM": self._lstm, "GRU": self._gru}.get(rnn.mode)
         if cell is None:
             p_BLX = F.linear(x_BLD, into)

@@ -56,7 +56,7 @@ class GatedAverage(nn.Module):
         """The next positions; the state is that of `step`."""
         a_BLD, b_BLD = self.gates(self.linear(x_BLD))
         h_BLD = kernels.linear_recurrence(a_BLD, b_BLD, self._before(x_BLD.shape[0], state))
-        return h_BLD, (h_BLD[:, -1],)
+        return h_BLD, (h_BLD[:, -1].clone(),)  # a view would keep the whole chunk
 
     def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position; the state is (h,), (B, D)."""

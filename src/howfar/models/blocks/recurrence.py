@@ -141,7 +141,7 @@ class Recurrence(nn.Module):
             ends = after if self.parts == 2 else (after,)
             return y_BLD, tuple(part_1BD[0] for part_1BD in ends)
         y_BLD = self._scan(x_BLD, (held or self._begin(x_BLD))[0])
-        return y_BLD, (y_BLD[:, -1],)
+        return y_BLD, (y_BLD[:, -1].clone(),)  # a view would keep the whole chunk
 
     def _alone(self, x_BLD: Tensor) -> bool:
         """Whether nn.RNN or nn.GRU itself is as fast, or its hooks are watched."""
@@ -151,17 +151,18 @@ class Recurrence(nn.Module):
         return bool(watched) or x_BLD.shape[1] == 1 or not kernels.compiled(x_BLD)
 
     def _scan(self, x_BLD: Tensor, h0_BD: Tensor) -> Tensor:
-        """What nn.RNN and nn.GRU give, sooner."""
+        """What nn.RNN and nn.GRU give, sooner; under autocast the recurrence keeps its dtype."""
         into, weight, bias, inner = cast("list[Tensor]", self.rnn.all_weights[0])
+        h0_BD = h0_BD.to(weight.dtype)
         if isinstance(self.rnn, nn.GRU):
             # the reset gate acts on the third part of the inner bias: it cannot be added up front
             rz = 2 * self.width
             bias = torch.cat([bias[:rz] + inner[:rz], bias[rz:]])
-            p_LBX = F.linear(x_BLD, into, bias).transpose(0, 1)
+            p_LBX = F.linear(x_BLD, into, bias).to(weight.dtype).transpose(0, 1)
             h_LBD = kernels.gru_scan(p_LBX, weight, inner[rz:], h0_BD)
         else:
             activation = "relu" if self.rnn.mode == "RNN_RELU" else "tanh"
-            p_LBD = F.linear(x_BLD, into, bias + inner).transpose(0, 1)
+            p_LBD = F.linear(x_BLD, into, bias + inner).to(weight.dtype).transpose(0, 1)
             h_LBD = kernels.elman_scan(p_LBD, weight, h0_BD, activation=activation)
         return h_LBD.transpose(0, 1)
 

@@ -9,10 +9,12 @@ Source   https://numba.readthedocs.io
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -28,8 +30,16 @@ _form: ContextVar[str] = ContextVar("form", default="auto")
 
 @cache
 def installed() -> bool:
-    """Whether numba is there and not switched off."""
-    return os.environ.get("HOWFAR_COMPILED", "1") != "0" and find_spec("numba") is not None
+    """Whether numba is there, works, and is not switched off."""
+    if os.environ.get("HOWFAR_COMPILED", "1") == "0" or find_spec("numba") is None:
+        return False
+    try:
+        import_module("numba")
+    except Exception as error:
+        message = f"numba cannot be imported ({error}): the kernels run in torch's own operations."
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return False
+    return True
 
 
 def compiled(*tensors: Tensor | None) -> bool:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from howfar.models.kernels.compiled_math import tanh
 from howfar.models.kernels.compiled_product import ROWS, add_product, in_fours, load, padded
 from howfar.models.kernels.jit import Array, jit
 from howfar.models.kernels.memory import array, empty
+from howfar.models.kernels.once import once_differentiable
 from howfar.models.kernels.sequences import Order, earlier
 
 
@@ -73,7 +73,7 @@ def backward(
                 if relu:
                     for j in range(width):
                         s = total[b, j] + dh[at, j]
-                        d[b, j] = dp[at, j] = s if h[at, j] > 0 else dh.dtype.type(0)
+                        d[b, j] = dp[at, j] = dh.dtype.type(0) if h[at, j] <= 0 else s
                         total[b, j] = 0
                 else:
                     for j in range(width):

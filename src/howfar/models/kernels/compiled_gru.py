@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from howfar.models.kernels.compiled_math import sigmoid, tanh
 from howfar.models.kernels.compiled_product import ROWS, add_product, in_fours, load, padded
 from howfar.models.kernels.jit import Array, jit
 from howfar.models.kernels.memory import array, empty
+from howfar.models.kernels.once import once_differentiable
 from howfar.models.kernels.sequences import Order, earlier
 
 

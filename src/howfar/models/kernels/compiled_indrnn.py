@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from howfar.models.kernels.compiled_math import tanh
 from howfar.models.kernels.jit import Array, jit
 from howfar.models.kernels.memory import array, empty
+from howfar.models.kernels.once import once_differentiable
 from howfar.models.kernels.sequences import Order
 from howfar.models.kernels.threads import in_parts
 

@@ -35,7 +35,7 @@ T3, T5, T7, T9, T11 = (
     for x in (-0.33333328366, 0.13332769275, -0.053850907832, 0.020997179672, -0.0060967141762)
 )
 OPTIONS: Any = {"fastmath": {"contract"}, "error_model": "numpy"}
-ONE, TWO, SWITCH = np.float32(1), np.float32(2), np.float32(0.625)
+ZERO, ONE, TWO, SWITCH = (np.float32(x) for x in (0, 1, 2, 0.625))
 
 
 def exp(x: Any) -> Any:  # noqa: ANN401
@@ -75,7 +75,12 @@ def _exp(x: types.Type) -> Callable[..., object]:
 def _sigmoid(x: types.Type) -> Callable[..., object]:
     if x != types.float32:
         return lambda x: 1 / (1 + math.exp(-x))
-    return lambda x: ONE / (ONE + exp(-x))
+
+    def sigmoid32(x: np.float32) -> np.float32:
+        small = ONE / (ONE + exp(-x))
+        return ZERO if x < -HIGHEST else small  # exp is held: without this 6e-39 would be left
+
+    return sigmoid32
 
 
 @overload(tanh, strict=False, jit_options=OPTIONS)

@@ -17,11 +17,10 @@ Source   Yang et al. 2024, https://arxiv.org/abs/2406.06484, section 3; with dec
          Hatamizadeh 2024, https://arxiv.org/abs/2412.06464, section 3.3
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from howfar.models.kernels.chunks import (
     Segment,
@@ -29,6 +28,9 @@ from howfar.models.kernels.chunks import (
     pair_decay_gradient,
     segments,
 )
+from howfar.models.kernels.once import once_differentiable
+from howfar.models.kernels.precision import widened, without_autocast
+from howfar.models.kernels.shapes import fits
 
 Given = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]
 
@@ -41,8 +43,30 @@ def delta_rule(
     log_decay_BHL: Tensor | None = None,
     state_BHKV: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Y (B, H, L, V) and the last state (B, H, K, V)."""
-    if k_BHLK.shape[2] == 1:
+    """Y (B, H, L, V), of the type of v, and the last state (B, H, K, V), float32 at least.
+
+    Raises:
+        UsageError: E-SHAPE for a state that does not fit.
+    """
+    dtype = v_BHLV.dtype
+    wide = widened((q_BHLK, k_BHLK, v_BHLV, beta_BHL, log_decay_BHL, state_BHKV))
+    if state_BHKV is not None:
+        shape = (*k_BHLK.shape[:2], k_BHLK.shape[-1], v_BHLV.shape[-1])
+        fits("the state", cast("Tensor", wide[-1]), shape, cast("Tensor", wide[0]))
+    with without_autocast(q_BHLK):
+        y_BHLV, last_BHKV = _widened(*cast("Given", wide[:5]), wide[5])
+    return y_BHLV.to(dtype), last_BHKV
+
+
+def _widened(
+    q_BHLK: Tensor,
+    k_BHLK: Tensor,
+    v_BHLV: Tensor,
+    beta_BHL: Tensor,
+    log_decay_BHL: Tensor | None,
+    state_BHKV: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    if k_BHLK.shape[2] == 1 or k_BHLK.shape[0] == 0:
         return delta_rule_slow(q_BHLK, k_BHLK, v_BHLV, beta_BHL, log_decay_BHL, state_BHKV)
     shape = (*k_BHLK.shape[:2], k_BHLK.shape[-1], v_BHLV.shape[-1])
     state_BHKV = k_BHLK.new_zeros(shape) if state_BHKV is None else state_BHKV

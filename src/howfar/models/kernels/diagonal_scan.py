@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from howfar.models.kernels.linear_recurrence import linear_recurrence
+from howfar.models.kernels.precision import without_autocast
 
 FINE = 8  # powers
 BLOCK = 64  # 2 T of taps and 8 N of states cost about the same a position at 32 states
@@ -37,7 +38,8 @@ def diagonal_scan(
     # the rest behind the last full block is a block by itself: padding would decay the last state
     for part_DBL in torch.split(x_DBL, [length - length % BLOCK, length % BLOCK], dim=2):
         if part_DBL.shape[2] > 0:
-            y_DBL, h_DBN = _in_blocks(part_DBL, rate_DN, weight_DN, h_DBN)
+            with without_autocast(x_BLD):
+                y_DBL, h_DBN = _in_blocks(part_DBL, rate_DN, weight_DN, h_DBN)
             parts.append(y_DBL)
     assert h_DBN is not None  # a text has at least one position
     y_DBL = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)

@@ -15,20 +15,25 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from howfar.models.kernels.activation import activate_, activated, known_activation, slope
 from howfar.models.kernels.choice import compiled
+from howfar.models.kernels.once import once_differentiable
+from howfar.models.kernels.shapes import fits
 
 
 def elman_scan(p_LBD: Tensor, weight_DD: Tensor, h0_BD: Tensor, activation: str = "tanh") -> Tensor:
     """All states h_1 .. h_L, (L, B, D); real; differentiable once.
 
     Raises:
-        UsageError: E-OPTION for an activation other than "tanh" and "relu".
+        UsageError: E-OPTION for an activation other than "tanh" and "relu"; E-SHAPE for shapes,
+            dtypes or devices that do not fit.
     """
     known_activation(activation)
     given = (p_LBD, weight_DD, h0_BD)
+    _, rows, width = p_LBD.shape
+    fits("the recurrent weight", weight_DD, (width, width), p_LBD)
+    fits("the state", h0_BD, (rows, width), p_LBD)
     if not compiled(*given):
         return cast(Tensor, ElmanScan.apply(*given, activation))  # type: ignore[no-untyped-call]
     from howfar.models.kernels.compiled_elman import CompiledElman  # noqa: PLC0415

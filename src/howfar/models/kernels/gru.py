@@ -17,14 +17,23 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from howfar.models.kernels.choice import compiled
+from howfar.models.kernels.once import once_differentiable
+from howfar.models.kernels.shapes import fits
 
 
 def gru_scan(p_LBX: Tensor, weight_XD: Tensor, bias_D: Tensor, h0_BD: Tensor) -> Tensor:
-    """All states h_1 .. h_L, (L, B, D); real; differentiable once."""
+    """All states h_1 .. h_L, (L, B, D); real; differentiable once.
+
+    Raises:
+        UsageError: E-SHAPE for shapes, dtypes or devices that do not fit.
+    """
     given = (p_LBX, weight_XD, bias_D, h0_BD)
+    rows, width = p_LBX.shape[1], p_LBX.shape[2] // 3
+    fits("the recurrent weight", weight_XD, (3 * width, width), p_LBX)
+    fits("the recurrent bias", bias_D, (width,), p_LBX)
+    fits("the state", h0_BD, (rows, width), p_LBX)
     if compiled(*given):
         from howfar.models.kernels.compiled_gru import CompiledGru  # noqa: PLC0415
 

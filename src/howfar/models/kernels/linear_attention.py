@@ -15,11 +15,10 @@ Source   Katharopoulos et al. 2020, https://arxiv.org/abs/2006.16236, section 3.
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from howfar.models.kernels.channel_decay import ChannelDecay
 from howfar.models.kernels.chunks import (
@@ -28,6 +27,9 @@ from howfar.models.kernels.chunks import (
     pair_decay_gradient,
     segments,
 )
+from howfar.models.kernels.once import once_differentiable
+from howfar.models.kernels.precision import widened, without_autocast
+from howfar.models.kernels.shapes import fits
 
 Given = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
@@ -39,11 +41,31 @@ def gated_linear_attention(
     log_decay: Tensor | None = None,
     state_BHKV: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Y (B, H, L, V) and the last state (B, H, K, V).
+    """Y (B, H, L, V), of the type of v, and the last state (B, H, K, V), float32 at least.
 
     log_decay: g <= 0, (B, H, L) one number a head, (B, H, L, K) one a channel; None: 0.
+
+    Raises:
+        UsageError: E-SHAPE for a state that does not fit.
     """
-    if k_BHLK.shape[2] == 1:
+    dtype = v_BHLV.dtype
+    wide = widened((q_BHLK, k_BHLK, v_BHLV, log_decay, state_BHKV))
+    if state_BHKV is not None:
+        shape = (*k_BHLK.shape[:2], k_BHLK.shape[-1], v_BHLV.shape[-1])
+        fits("the state", cast("Tensor", wide[-1]), shape, cast("Tensor", wide[0]))
+    with without_autocast(q_BHLK):
+        y_BHLV, last_BHKV = _widened(*cast("Given", wide[:4]), wide[4])
+    return y_BHLV.to(dtype), last_BHKV
+
+
+def _widened(
+    q_BHLK: Tensor,
+    k_BHLK: Tensor,
+    v_BHLV: Tensor,
+    log_decay: Tensor | None,
+    state_BHKV: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    if k_BHLK.shape[2] == 1 or k_BHLK.shape[0] == 0:
         return gated_linear_attention_slow(q_BHLK, k_BHLK, v_BHLV, log_decay, state_BHKV)
     shape = (*k_BHLK.shape[:2], k_BHLK.shape[-1], v_BHLV.shape[-1])
     state_BHKV = k_BHLK.new_zeros(shape) if state_BHKV is None else state_BHKV

@@ -10,21 +10,24 @@ Shapes   b (B, L, D), a broadcasting to it, h_0 (B, D) -> h (B, L, D); an a with
 Gain     forward and backward, one thread, float32, against the slow twin: B=4, D=128 torch's form
          6 times at L=512, 19 at L=16384, compiled 19 and 32; B=8, D=256, where the twin's steps
          are larger, 3 and 6, compiled 7 and 12, which is 1.1 times one pass over the memory
-Limits   float16 and bfloat16 sum in their own precision
+Limits   float16 and bfloat16 sum in float32, and are rounded once at the end
 Source   Blelloch 1990, https://www.cs.cmu.edu/~guyb/papers/Ble93.pdf, section 1.4 (chunks);
          Martin & Cundy 2018, https://arxiv.org/abs/1709.04057, section 2 (gradients)
 """
 
 from collections.abc import Callable
+from functools import reduce
 from math import ceil, isqrt
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from howfar.models.kernels.choice import compiled
 from howfar.models.kernels.memory import array, empty
+from howfar.models.kernels.once import once_differentiable
+from howfar.models.kernels.precision import widened
+from howfar.models.kernels.shapes import fits
 from howfar.models.kernels.threads import in_parts
 
 FULL = 4096  # elements of a step from which chunks no longer pay
@@ -33,18 +36,24 @@ WORTH = 2**17  # elements worth a thread
 
 
 def linear_recurrence(a_BLD: Tensor, b_BLD: Tensor, h0_BD: Tensor | None = None) -> Tensor:
-    """All states h_1 .. h_L, (B, L, D); real or complex; a broadcasts to b."""
-    dtype = torch.promote_types(a_BLD.dtype, b_BLD.dtype)
-    if h0_BD is not None:
-        dtype = torch.promote_types(dtype, h0_BD.dtype)
-        h0_BD = h0_BD.to(dtype)
-    a_BLD, b_BLD = a_BLD.to(dtype), b_BLD.to(dtype)
-    if b_BLD.numel() == 0:
-        return torch.zeros_like(b_BLD)
+    """All states h_1 .. h_L, (B, L, D); real or complex; a broadcasts to b.
+
+    Raises:
+        UsageError: E-SHAPE for shapes or devices that do not fit.
+    """
+    given = (a_BLD, b_BLD, h0_BD)
+    dtype = reduce(torch.promote_types, (x.dtype for x in given if x is not None))
+    a_BLD, b_BLD, h0_BD = cast("tuple[Tensor, Tensor, Tensor | None]", widened(given))
     a_BLD = a_BLD.reshape((1,) * (3 - a_BLD.ndim) + a_BLD.shape)
+    pairs = zip(a_BLD.shape, b_BLD.shape, strict=True)
+    fits("a", a_BLD, tuple(n if m != 1 else 1 for m, n in pairs), b_BLD)
+    if h0_BD is not None:
+        fits("the state", h0_BD, (b_BLD.shape[0], b_BLD.shape[2]), b_BLD)
+    if b_BLD.numel() == 0:
+        return torch.zeros_like(b_BLD, dtype=dtype)
     fast = compiled(a_BLD, b_BLD, h0_BD)
     h_BLD: Tensor = LinearRecurrence.apply(a_BLD, b_BLD, h0_BD, fast)  # type: ignore[no-untyped-call]
-    return h_BLD
+    return h_BLD.to(dtype)
 
 
 class LinearRecurrence(torch.autograd.Function):

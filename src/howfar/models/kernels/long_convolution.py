@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.fft import irfft, rfft
 from torch.nn import functional as F
 
 from howfar.models.kernels.memory import empty
+from howfar.models.kernels.once import once_differentiable
 
 BLOCK = 64  # longest block that is summed up directly
 ELEMENTS = 2**18  # numbers of x taken at a time on a CPU: what its caches hold

@@ -16,16 +16,18 @@ Source   Gu & Dao 2023, https://arxiv.org/abs/2312.00752, algorithm 2, section 3
 """
 
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from howfar.models.kernels.choice import compiled
 from howfar.models.kernels.linear_recurrence import run_recurrence
 from howfar.models.kernels.memory import array, empty
+from howfar.models.kernels.once import once_differentiable
+from howfar.models.kernels.precision import widened
+from howfar.models.kernels.shapes import fits
 from howfar.models.kernels.threads import in_parts
 
 ROOM = 2**18  # states of a chunk, all channels and sequences together, in torch's form
@@ -43,20 +45,27 @@ def selective_scan(
     out_BLN: Tensor,
     h0_BDN: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Y (B, L, D) and the last state (B, D, N)."""
+    """Y (B, L, D), of the type of x, and the last state (B, D, N), float32 at least.
+
+    Raises:
+        UsageError: E-SHAPE for shapes or devices that do not fit.
+    """
     if h0_BDN is None:
         h0_BDN = x_BLD.new_zeros(x_BLD.shape[0], *rate_DN.shape)
     if x_BLD.numel() == 0 or rate_DN.numel() == 0:
         return torch.zeros_like(x_BLD), h0_BDN
-    inputs = [x_BLD, step_BLD, rate_DN, into_BLN, out_BLN, h0_BDN]
-    dtype = x_BLD.dtype
-    for tensor in inputs:
-        dtype = torch.promote_types(dtype, tensor.dtype)
-    inputs = [tensor.to(dtype) for tensor in inputs]
+    given = (x_BLD, step_BLD, rate_DN, into_BLN, out_BLN, h0_BDN)
+    inputs = cast("list[Tensor]", widened(given))
+    rows, length, width = x_BLD.shape
+    states = rate_DN.shape[-1]
+    shapes = ((rows, length, width),) * 2 + ((width, states),) + ((rows, length, states),) * 2
+    names = ("x", "step", "rate", "into", "out", "the state")
+    for name, tensor, shape in zip(names, inputs, (*shapes, (rows, width, states)), strict=True):
+        fits(name, tensor, shape, inputs[0])
     form = CompiledScan if compiled(*inputs) else TorchScan
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     y_BLD, end_BDN = form.apply(keep, *inputs)  # type: ignore[no-untyped-call]
-    return y_BLD, end_BDN
+    return y_BLD.to(x_BLD.dtype), end_BDN
 
 
 class TorchScan(torch.autograd.Function):

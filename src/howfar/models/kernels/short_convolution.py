@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from howfar.models.kernels.choice import compiled
 from howfar.models.kernels.memory import array, empty
+from howfar.models.kernels.once import once_differentiable
 from howfar.models.kernels.threads import in_parts
 
 FEW = 2**12  # outputs below which a compiled call costs more than it saves

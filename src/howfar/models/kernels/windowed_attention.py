@@ -23,9 +23,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.overrides import handle_torch_function, has_torch_function
 
+from howfar.models.kernels.once import once_differentiable
 from howfar.models.kernels.window_view import Block, View
 
 
