@@ -6,8 +6,7 @@ Models   every family, 128 wide, 2 blocks: B=32 L=512 and B=8 L=2048, millisecon
 Claims   kernels and layers against what torch, a loop, or transformers need for the same answer;
          checked to be equal before they are timed (Mamba's
          numbers in tests/models/test_mamba.py)
-Memory   models and long texts run with freed memory kept, as training does (`train.memory`);
-         claims do not: both sides run as in anybody's process
+Memory   freed memory is kept, as in training (`train.memory`), for both sides alike
 Long     every linear family, 128 wide, 2 blocks, one row of 4,096 to 65,536 tokens, each length in
          a fresh process: highest memory, and the exponent with which time grows
 Times    wall clock, one thread and two; all sides take turns, round after round; a claim is
@@ -391,7 +390,8 @@ def main():
             with kept_memory():
                 models_table(names, options.rounds, report)
         if "claims" in parts:
-            claims_table(options.claims or list(CLAIMS), options.rounds, report)
+            with kept_memory():
+                claims_table(options.claims or list(CLAIMS), options.rounds, report)
     if "long" in parts:
         linear = [name for name in names if MODELS[name].kind == "linear recurrence"]
         long_table(options.families or linear, report)

@@ -13,7 +13,6 @@ from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 import howfar.models.kernels as kernels
 from howfar.core.errors import UsageError, shown
@@ -158,11 +157,11 @@ class Recurrence(nn.Module):
             # the reset gate acts on the third part of the inner bias: it cannot be added up front
             rz = 2 * self.width
             bias = torch.cat([bias[:rz] + inner[:rz], bias[rz:]])
-            p_LBX = F.linear(x_BLD, into, bias).to(weight.dtype).transpose(0, 1)
+            p_LBX = kernels.linear(x_BLD, into, bias).to(weight.dtype).transpose(0, 1)
             h_LBD = kernels.gru_scan(p_LBX, weight, inner[rz:], h0_BD)
         else:
             activation = "relu" if self.rnn.mode == "RNN_RELU" else "tanh"
-            p_LBD = F.linear(x_BLD, into, bias + inner).to(weight.dtype).transpose(0, 1)
+            p_LBD = kernels.linear(x_BLD, into, bias + inner).to(weight.dtype).transpose(0, 1)
             h_LBD = kernels.elman_scan(p_LBD, weight, h0_BD, activation=activation)
         return h_LBD.transpose(0, 1)
 

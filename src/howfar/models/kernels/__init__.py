@@ -35,6 +35,7 @@ from howfar.models.kernels.packed_attention import (
     packed_attention_flops,
     packed_attention_slow,
 )
+from howfar.models.kernels.product import linear
 from howfar.models.kernels.selective_scan import (
     selective_scan,
     selective_scan_flops,
@@ -72,6 +73,7 @@ __all__ = [
     "indrnn_scan_flops",
     "indrnn_scan_slow",
     "installed",
+    "linear",
     "linear_recurrence",
     "linear_recurrence_flops",
     "linear_recurrence_slow",

@@ -1,0 +1,54 @@
+"""The product by oneDNN: torch's own as its twin."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from howfar.models.kernels import linear, product
+
+
+def drawn(*shape, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, generator=generator).to(dtype).requires_grad_()
+
+
+@pytest.mark.parametrize("shape", [(3, 500, 64), (1, 9, 5), (7001, 33), (0, 4, 64), (2, 0, 64)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("turned", [False, True])
+def test_equals_torch_with_gradients(shape, dtype, turned):
+    x, weight, bias = drawn(*shape, dtype=dtype), drawn(96, shape[-1], dtype=dtype), drawn(96)
+    bias = bias.detach().to(dtype).requires_grad_()
+    found = []
+    for function in (linear, F.linear):
+        y = function(x, weight, bias)
+        y = y.transpose(0, 1) if turned else y
+        seed = drawn(*y.shape, dtype=dtype).detach()
+        found.append((y, *torch.autograd.grad((y * seed).sum(), (x, weight, bias))))
+    for got, want in zip(*found, strict=True):
+        scale = float(want.detach().abs().amax()) if want.numel() else 1.0
+        tolerance = 2e-6 if dtype == torch.float32 else 1e-13
+        torch.testing.assert_close(got, want, rtol=0, atol=tolerance * max(scale, 1))
+
+
+def test_without_the_operation_torch_answers(monkeypatch):
+    def missing(*_):
+        raise RuntimeError("no such operation")
+
+    x, weight, bias = drawn(512, 64), drawn(96, 64), drawn(96)
+    monkeypatch.setattr(product, "_product", missing)
+    product.works.cache_clear()
+    assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
+    product.works.cache_clear()
+
+
+def test_one_that_answers_wrongly_is_not_used(monkeypatch):
+    monkeypatch.setattr(product, "_product", lambda x, weight, bias: x @ weight.t())
+    product.works.cache_clear()
+    assert not product.works()
+    product.works.cache_clear()
+
+
+def test_frozen_inputs_need_no_gradient():
+    x, weight, bias = drawn(512, 64).detach(), drawn(96, 64), drawn(96)
+    linear(x, weight, bias).sum().backward()
+    torch.testing.assert_close(weight.grad, x.sum(0).expand(96, 64), rtol=1e-5, atol=1e-4)
