@@ -38,6 +38,7 @@ bench: $(VENV)/.dev
 	$(INSTALL) -e '.[bench]'
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/measures.py
+	$(BIN)/python bench/families.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
