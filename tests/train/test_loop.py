@@ -11,6 +11,7 @@ from howfar.core.errors import UsageError
 from howfar.core.seeds import Seeds
 from howfar.models import build
 from howfar.train import Budget, TrainOptions, evaluate, fit
+from howfar.train.schedule import rate_at
 
 
 class Echo:
@@ -143,10 +144,16 @@ def test_an_infinite_gradient_stops_before_the_step():
 
 
 def test_schedule_warms_up_and_cools_down():
-    from howfar.train.loop import _shape
+    shares = (0, 0.05, 0.1, 0.55, 1.0)
 
-    shape = [_shape(share, options(warmup=0.1, final=0.1)) for share in (0, 0.05, 0.1, 0.55, 1.0)]
-    assert shape == pytest.approx([0.05, 0.5, 1.0, 0.55, 0.1])
+    def rates(schedule):
+        return [rate_at(share, schedule=schedule, warmup=0.1, final=0.1) for share in shares]
+
+    assert rates("cosine") == pytest.approx([0.05, 0.5, 1.0, 0.55, 0.1])
+    assert rates("linear") == pytest.approx([0.05, 0.5, 1.0, 0.55, 0.1])
+    assert rates("constant") == pytest.approx([0.05, 0.5, 1.0, 1.0, 1.0])
+    quarter = rate_at(0.325, schedule="linear", warmup=0.1, final=0.1)
+    assert quarter == pytest.approx(0.775)
 
 
 def test_whole_sequence_targets():

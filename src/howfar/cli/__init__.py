@@ -20,6 +20,7 @@ from howfar.cli.demo import demo_command
 from howfar.cli.errors import explain
 from howfar.cli.models import models_command
 from howfar.cli.reach import reach_command
+from howfar.cli.train import train_command
 from howfar.cli.write import settle
 
 
@@ -62,6 +63,7 @@ cli.add_command(demand_command)
 cli.add_command(demo_command)
 cli.add_command(models_command)
 cli.add_command(reach_command)
+cli.add_command(train_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -66,10 +66,15 @@ class Mixer(Protocol):
 
 
 class Source(Protocol):
-    """Where training and evaluation batches come from; `batch` is a pure function of the step."""
+    """Where training and evaluation batches come from.
 
-    def batch(self, step: int) -> Batch:
-        """The training batch of this step."""
+    `batch` is a pure function of its number, so nothing has to be stored to go on later. A step of
+    training takes `slots` batches in a row: those of one step are shared among processes, or taken
+    one after another by a single process, and the same numbers come out.
+    """
+
+    def batch(self, number: int) -> Batch:
+        """The training batch of this number, counted from 0 over the whole run."""
         ...
 
     def evaluation(self, part: str) -> Iterator[Batch]:

@@ -1,13 +1,12 @@
 """Batches of padded sequences; the batch of a step is a pure function of (seed, step).
 
 Idea     an epoch is a permutation drawn from (seed, epoch), so nothing has to be stored to resume
-Rows     of like length go together: pools of 8 batches are sorted by length, then batches shuffled;
-         a pool is at most a quarter of the epoch, so that batches differ from epoch to epoch
+Rows     of like length go together: see `howfar.data.batches.order`
 Windows  of running text start at another offset each epoch, so that no place is always a border
 Shapes   tokens (B, L) int64 padded with 0 to the batch's longest row; targets (B,) or (B, L)
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,32 +14,13 @@ import torch
 
 from howfar.core.batch import IGNORED, Batch
 from howfar.core.errors import DataError, UsageError
+from howfar.data.batches.lay import Rows, padded
+from howfar.data.batches.order import Chosen, Epochs, pooled
+from howfar.data.batches.windows import half_overlapping
 from howfar.data.draws import generator
 from howfar.data.labelled import Labelled, Part
 from howfar.data.running import Running
 from howfar.data.tokenise import Ids
-
-Rows = npt.NDArray[np.int64]
-_POOL = 8  # batches sorted by length together
-
-
-class _Epochs:
-    """Which rows each step takes. The present epoch is kept, and drawn again for another."""
-
-    def __init__(self, steps: int, draw: Callable[[int], list[Rows]]) -> None:
-        self.steps = steps
-        self._draw = draw
-        self._epoch: int | None = None
-        self._batches: list[Rows] = []
-
-    def rows(self, step: int) -> tuple[int, Rows]:
-        """The epoch of this step, and its rows."""
-        if step < 0:
-            raise ValueError(f"Steps count from 0, not {step}.")
-        epoch, position = divmod(step, self.steps)
-        if epoch != self._epoch:
-            self._epoch, self._batches = epoch, self._draw(epoch)
-        return epoch, self._batches[position]
 
 
 class LabelSource:
@@ -54,10 +34,9 @@ class LabelSource:
             "test": labelled.test,
         }
         self._rows = rows
-        self._seed = seed
-        self._lengths = np.asarray([len(ids) for ids in labelled.train.ids])
-        self.steps_per_epoch = -(-len(self._lengths) // rows)
-        self._epochs = _Epochs(self.steps_per_epoch, self._draw)
+        lengths = np.asarray([len(ids) for ids in labelled.train.ids], dtype=np.int64)
+        self._epochs = pooled(lengths, rows, seed)
+        self.steps_per_epoch = self._epochs.batches
 
     def batch(self, step: int) -> Batch:
         """The training batch of this step: (B, L) tokens, (B,) targets."""
@@ -74,17 +53,6 @@ class LabelSource:
         """(rows,) the part's row that stands at each place of `evaluation`, batch after batch."""
         lengths = [len(ids) for ids in self._parts[part].ids]
         return np.argsort(lengths, kind="stable").astype(np.int64)
-
-    def _draw(self, epoch: int) -> list[Rows]:
-        draws = generator(self._seed, f"order/{epoch}")
-        shuffled = draws.permutation(len(self._lengths))
-        batches: list[Rows] = []
-        size = self._rows * min(_POOL, max(1, self.steps_per_epoch // 4))
-        for start in range(0, len(shuffled), size):
-            pool = shuffled[start : start + size]
-            pool = pool[np.argsort(self._lengths[pool], kind="stable")]
-            batches += [pool[i : i + self._rows] for i in range(0, len(pool), self._rows)]
-        return [batches[i] for i in draws.permutation(len(batches))]
 
 
 class TextSource:
@@ -103,7 +71,7 @@ class TextSource:
         # So many windows fit at every offset below `length`.
         self.windows_per_epoch = (len(running.train) - self.length) // self.length
         self.steps_per_epoch = -(-self.windows_per_epoch // rows)
-        self._epochs = _Epochs(self.steps_per_epoch, self._draw)
+        self._epochs = Epochs(self.steps_per_epoch, self._draw)
 
     def batch(self, step: int) -> Batch:
         """The training batch of this step: (B, L) tokens, (B, L) targets, all scored."""
@@ -155,26 +123,19 @@ class TextSource:
 
     def _evaluation_windows(self, part: str) -> tuple[Rows, Rows]:
         """Starts of the windows, and how many of its last targets each one scores."""
-        stride = max(1, self.length // 2)
-        last = len(self._parts[part]) - self.length - 1
-        if last < 0:
+        if len(self._parts[part]) <= self.length:
             raise DataError(
                 "E-TOO-SHORT",
                 f"The {part} part has fewer than {self.length + 1:,} tokens.",
                 "a shorter --length",
             )
-        starts = np.arange(0, last + 1, stride, dtype=np.int64)
-        fresh = np.full(len(starts), stride, dtype=np.int64)
-        rest = last - int(starts[-1])
-        if rest:
-            starts, fresh = np.append(starts, last), np.append(fresh, rest)
-        return starts, fresh
+        return half_overlapping(len(self._parts[part]), self.length)
 
-    def _draw(self, epoch: int) -> list[Rows]:
+    def _draw(self, epoch: int) -> Chosen:
         draws = generator(self._seed, f"windows/{epoch}")
         offset = int(draws.integers(self.length))
         starts = offset + self.length * draws.permutation(self.windows_per_epoch)
-        return [starts[i : i + self._rows] for i in range(0, len(starts), self._rows)]
+        return lambda place: starts[place * self._rows : (place + 1) * self._rows]
 
 
 def cut_windows(ids: Ids, starts: Rows, length: int) -> Rows:
@@ -186,11 +147,8 @@ def cut_windows(ids: Ids, starts: Rows, length: int) -> Rows:
 def _labelled_batch(part: Part, rows: Sequence[int] | Rows) -> Batch:
     found = [part.ids[row] for row in rows]
     lengths = np.asarray([len(ids) for ids in found], dtype=np.int64)
-    tokens_BL = np.zeros((len(found), max(1, int(lengths.max()))), dtype=np.int64)
-    for i, ids in enumerate(found):
-        tokens_BL[i, : len(ids)] = ids
     return Batch(
-        torch.from_numpy(tokens_BL),
+        padded(np.concatenate(found).astype(np.int64), lengths),
         torch.from_numpy(lengths),
         torch.from_numpy(part.labels[np.asarray(rows)]),
     )

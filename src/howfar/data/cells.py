@@ -9,12 +9,13 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from howfar.core.errors import DataError, shown
-from howfar.data.faults import Fault, counted, error, listed, place, share
+from howfar.data.faults import RAW_KEPT, SHOWN_ROWS, Fault, counted, error, listed, place, share
+from howfar.data.rejects import Rejects
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 _WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0+\Z", re.ASCII)
 _TRUTH = {True: "true", False: "false"}
 
@@ -40,32 +41,44 @@ class Kept:
 
 
 class Ledger:
-    """Counts rows left out by reason, or raises at the first."""
+    """Counts rows left out by reason, and lists them where asked, or raises at the first."""
 
-    def __init__(self, path: str, *, skip: bool) -> None:
+    def __init__(self, path: str, *, skip: bool, rejects: Rejects | None = None) -> None:
         self.path = path
         self.skip = skip
+        self.rejects = rejects
         self.dropped: Counter[str] = Counter()
         self._ragged: list[Fault] = []
+        self._num_ragged = 0
 
-    def add(self, fault: Fault) -> None:
+    def add(self, fault: Fault, record: int | None = None) -> None:
         """Count a fault, or raise it; ragged rows are gathered to be raised together."""
         if self.skip:
-            self.dropped[fault.reason] += 1
+            self.leave_out(fault, record)
         elif fault.code == "E-RAGGED":
-            self._ragged.append(fault)
+            self._num_ragged += 1
+            if len(self._ragged) <= SHOWN_ROWS:
+                self._ragged.append(fault)
         else:
             raise error(fault, self.path)
 
+    def leave_out(self, fault: Fault, record: int | None = None) -> None:
+        """Count a row that does not stay, whatever `skip` says."""
+        self.dropped[fault.reason] += 1
+        if self.rejects is not None:
+            self.rejects.add(fault, record)
+
     def finish(self, num_rows: int) -> None:
-        """Raise E-RAGGED for gathered rows, E-EMPTY where no row is left."""
+        """Raise E-RAGGED for gathered rows, E-EMPTY where no row is left; list the rejects."""
+        if self.rejects is not None:
+            self.rejects.publish()
         if self._ragged:
             first = self._ragged[0]
-            rows = listed([fault.line for fault in self._ragged])
+            rows = listed([fault.line for fault in self._ragged], self._num_ragged)
             raise DataError(
                 first.code,
                 f"{first.what} in {place(self.path, first.line)}: {first.why} "
-                f"({len(self._ragged):,} such: {rows}).",
+                f"({self._num_ragged:,} such: {rows}).",
                 first.hint,
             )
         if not num_rows:
@@ -78,7 +91,8 @@ class Ledger:
         """A sentence on the rows left out, or nothing."""
         if not self.dropped:
             return ()
-        return (f"Left out: {counted(self.dropped.total())} ({self._reasons()}).",)
+        said = f"Left out: {counted(self.dropped.total())} ({self._reasons()})."
+        return (said if self.rejects is None else f"{said} {self.rejects.note()}",)
 
     def _reasons(self) -> str:
         return ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.dropped.items()))
@@ -94,8 +108,8 @@ def clean(found: Cells, at: tuple[int, int], ledger: Ledger, *, empty: str, max_
     names = (found.names[at[0]], found.names[at[1]])
     texts, labels = found.column(at[0]), found.column(at[1])
     for line, text_value, label_value in zip(found.lines, texts, labels, strict=True):
-        text = _checked(text_value, line, names[0], max_field)
-        label = _checked(label_value, line, names[1], max_field)
+        text = checked(text_value, line, names[0], max_field)
+        label = checked(label_value, line, names[1], max_field)
         if isinstance(text, Fault):
             ledger.add(text)
             continue
@@ -144,7 +158,8 @@ def _settle(
     rows: int,
 ) -> None:
     if blank and (drop_empty or ledger.skip):
-        ledger.dropped["empty text"] += len(blank)
+        for line in blank:
+            ledger.leave_out(Fault(line, "E-EMPTY-TEXT", "", "", "empty text", column=names[0]))
     elif blank:
         where = place(ledger.path, blank[0], names[0])
         raise DataError(
@@ -153,7 +168,8 @@ def _settle(
             "--empty drop leaves them out, --empty keep keeps them",
         )
     if unlabelled and ledger.skip:
-        ledger.dropped["no label"] += len(unlabelled)
+        for line in unlabelled:
+            ledger.leave_out(Fault(line, "E-LABEL", "", "", "no label", column=names[1]))
     elif unlabelled:
         where = place(ledger.path, unlabelled[0], names[1])
         raise DataError(
@@ -164,9 +180,10 @@ def _settle(
         )
 
 
-def _checked(value: object, line: int, column: str, max_field: int) -> str | Fault:
+def checked(value: object, line: int, column: str, max_field: int) -> str | Fault:
     """The value's text ("" where it is missing), or what is wrong with it."""
     text = _as_text(value)
+    fault = None
     if text is None:
         what = "Bytes that are not UTF-8" if isinstance(value, bytes) else "Not text"
         code = "E-ENCODING" if isinstance(value, bytes) else "E-FORMAT"
@@ -174,16 +191,16 @@ def _checked(value: object, line: int, column: str, max_field: int) -> str | Fau
         return Fault(line, code, what, why, "not text", "store the cell as text", column)
     if "\0" in text:
         why, hint = "text holds none", "remove it"
-        return Fault(line, "E-NUL", "NUL character", why, "NUL character", hint, column)
-    if len(text) > max_field:
+        fault = Fault(line, "E-NUL", "NUL character", why, "NUL character", hint, column)
+    elif len(text) > max_field:
         why = f"the cell has {len(text):,} characters, more than {max_field:,}"
         hint = "shorten it, or leave the row out with --bad-rows skip"
-        return Fault(line, "E-FIELD", "Cell too long", why, "cell too long", hint, column)
-    if not text.isascii() and _SURROGATE.search(text):
+        fault = Fault(line, "E-FIELD", "Cell too long", why, "cell too long", hint, column)
+    elif not text.isascii() and SURROGATE.search(text):
         why = "half of a surrogate pair, which no encoding can store"
         hint = "write the file again from whole characters"
-        return Fault(line, "E-ENCODING", "Lone surrogate", why, "lone surrogate", hint, column)
-    return text
+        fault = Fault(line, "E-ENCODING", "Lone surrogate", why, "lone surrogate", hint, column)
+    return text if fault is None else replace(fault, raw=text[:RAW_KEPT])
 
 
 def _as_text(value: object) -> str | None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from howfar.core.errors import DataError, shown
 
 SHOWN_ROWS = 5
+RAW_KEPT = 1000  # characters of a rejected row
+_STDIN_NAME = "standard input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,7 @@ class Fault:
 
     line: physical line where the row starts. what, why, hint: the parts of the message.
     reason: the name under which a skipped row is counted. column: the column's name, if it is one.
+    raw: the row as it stands in the file, as far as it is kept for the list of rejects.
     """
 
     line: int
@@ -27,11 +30,12 @@ class Fault:
     reason: str
     hint: str = ""
     column: str | None = None
+    raw: str = ""
 
 
 def place(path: str, row: int | None = None, column: str | None = None) -> str:
     """`PATH:ROW (column NAME)` with unprintable paths escaped."""
-    name = path if path.isprintable() else shown(path)
+    name = _STDIN_NAME if path == "-" else path if path.isprintable() else shown(path)
     at = "" if row is None else f":{row}"
     return f"{name}{at}" if column is None else f"{name}{at} (column {shown(column)})"
 
@@ -42,10 +46,11 @@ def error(fault: Fault, path: str) -> DataError:
     return DataError(fault.code, f"{fault.what} in {where}: {fault.why}.", fault.hint)
 
 
-def listed(lines: Sequence[int]) -> str:
-    """`row 3` or `rows 3, 7, 9, 12, 15 and 212 more`."""
+def listed(lines: Sequence[int], total: int | None = None) -> str:
+    """`row 3` or `rows 3, 7, 9, 12, 15 and 212 more`; `total` where `lines` are but the first."""
     first = ", ".join(str(line) for line in lines[:SHOWN_ROWS])
-    more = f" and {len(lines) - SHOWN_ROWS:,} more" if len(lines) > SHOWN_ROWS else ""
+    rest = (total or len(lines)) - SHOWN_ROWS
+    more = f" and {rest:,} more" if rest > 0 else ""
     return f"row{'s' if len(lines) > 1 else ''} {first}{more}"
 
 

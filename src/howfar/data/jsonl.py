@@ -7,9 +7,10 @@ Source   https://jsonlines.org
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 from howfar.core.errors import shown
-from howfar.data.faults import Fault
+from howfar.data.faults import RAW_KEPT, Fault
 
 Object = dict[str, object]
 
@@ -23,9 +24,11 @@ def parse(lines: Iterator[str]) -> Iterator[tuple[int, Object] | Fault]:
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
             hint = "write the file again as text; UTF-16 without a mark: --encoding utf-16-le"
-            yield Fault(number, "E-NUL", "NUL character", "text holds none", "NUL character", hint)
+            name, raw = "NUL character", _cut(line)
+            yield Fault(number, "E-NUL", name, "text holds none", name, hint, raw=raw)
         elif line.strip(" \t\r\n"):
-            yield _object(number, line)
+            found = _object(number, line)
+            yield replace(found, raw=_cut(line)) if isinstance(found, Fault) else found
 
 
 def _object(number: int, line: str) -> tuple[int, Object] | Fault:
@@ -50,6 +53,10 @@ def _object(number: int, line: str) -> tuple[int, Object] | Fault:
         return number, value
     why = f"the line holds {_kind(value)}"
     return _fault(number, "No JSON object", why, 'one object a line, such as {"text": "..."}')
+
+
+def _cut(line: str) -> str:
+    return line[:RAW_KEPT].rstrip("\r\n")
 
 
 def _fault(number: int, what: str, why: str, hint: str) -> Fault:

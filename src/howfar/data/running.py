@@ -4,7 +4,9 @@ Idea     the text is cut in order at 80 % and 90 % of its characters, at a line 
          near; the tokeniser is learned from the first stretch alone
 """
 
+import itertools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +93,14 @@ def load_running(
 
 def cut_text(text: str) -> tuple[str, str, str]:
     """Cut a text in order at 80 % and 90 %, after the nearest line break where one is near."""
-    first, second = (_line_break(text, round(share * len(text))) for share in CUTS)
-    return text[:first], text[first:second], text[second:]
+    train, validation, test = cut_at(text, CUTS)
+    return train, validation, test
+
+
+def cut_at(text: str, shares: Sequence[float]) -> list[str]:
+    """Cut a text in order at these shares of its characters, at a near line break if there is."""
+    cuts = [0, *(_line_break(text, round(share * len(text))) for share in shares), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(cuts)]
 
 
 def _line_break(text: str, at: int) -> int:

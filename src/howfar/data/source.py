@@ -1,7 +1,9 @@
 """Opening a file a user named: regular local files only, gzip under caps, unchanged while read.
 
 Idea     open once without blocking, then ask the open file what it is; hash it when reading is over
-Caps     a gzip file may grow to 200 times its size, or to 16 MiB where that is more
+Caps     a gzip file may grow to 200 times its size, or to 16 MiB where that is more; standard input
+         may give 1 GiB
+"-"      standard input, copied to a nameless file first, so that it can be hashed and read twice
 """
 
 import gzip
@@ -17,19 +19,29 @@ from typing import IO
 
 from howfar.core.errors import DataError, EnvironmentFault, UsageError, closest
 from howfar.data.faults import place
+from howfar.data.standard_input import STDIN, spooled
 
 GZIP_RATIO = 200
 GZIP_FLOOR = 16 * 1024 * 1024
 
 _REMOTE = re.compile(r"^(?:[A-Za-z][A-Za-z0-9+.-]*://|\\\\|file:)")
+_GZIP = b"\x1f\x8b"
+_PICKLE = ("it is a Python pickle", "pickles run code, so none is read: export it as CSV")
 _MAGIC = {
-    b"\x1f\x8b": (
-        "E-ARCHIVE",
-        "it is gzip data",
-        "unpack it, or let the name of a gzip file end in .gz",
-    ),
-    b"PK\x03\x04": ("E-FORMAT", "it is a zip archive or a spreadsheet", "export it as CSV"),
-    b"\x28\xb5\x2f\xfd": ("E-FORMAT", "it is Zstandard data", "unpack it, or pack it with gzip"),
+    b"PK\x03\x04": ("it is a zip archive or a spreadsheet", "export it as CSV"),
+    b"PK\x05\x06": ("it is an empty zip archive", "export the table as CSV"),
+    b"\x28\xb5\x2f\xfd": ("it is Zstandard data", "unpack it, or pack it with gzip"),
+    b"\xfd7zXZ\x00": ("it is xz data", "unpack it, or pack it with gzip"),
+    **{
+        b"BZh%d1AY&SY" % level: ("it is bzip2 data", "unpack it, or pack it with gzip")
+        for level in range(1, 10)
+    },
+    b"7z\xbc\xaf\x27\x1c": ("it is a 7z archive", "unpack it"),
+    b"\xd0\xcf\x11\xe0": ("it is an old spreadsheet or document", "export it as CSV"),
+    b"%PDF-": ("it is a PDF document", "export its text"),
+    b"\x93NUMPY": ("it is a NumPy array", "export it as CSV"),
+    b"\x89HDF\r\n": ("it is HDF5 data", "export it as CSV"),
+    **{bytes([0x80, protocol]): _PICKLE for protocol in (2, 3, 4, 5)},
 }
 
 
@@ -42,19 +54,36 @@ def ending(path: str | os.PathLike[str]) -> str:
 class Source:
     """The bytes of one open file, unpacked where it is gzip."""
 
-    def __init__(self, path: str, file: IO[bytes], packed: bool) -> None:
+    def __init__(self, path: str, file: IO[bytes], packed: bool | None = None) -> None:
+        """`packed`: whether it is gzip; None: as its first bytes say."""
         self.path = path
         self.file = file
         self._opened = os.fstat(file.fileno())
-        self._stream: IO[bytes] = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
-        self._cap = max(GZIP_FLOOR, GZIP_RATIO * self._opened.st_size) if packed else None
+        self.packed = file.read(2) == _GZIP if packed is None else packed
+        self._cap = max(GZIP_FLOOR, GZIP_RATIO * self._opened.st_size) if self.packed else None
+        self.rewind()
+        self.head = self._rest
+        self._refuse_archives()
+
+    def rewind(self) -> None:
+        """Start again at the first byte."""
+        self.file.seek(0)
+        self._stream: IO[bytes] = (
+            gzip.GzipFile(fileobj=self.file) if self.packed else self.file  # type: ignore[assignment]
+        )
         self._count = 0
         self._rest = b""
-        self.head = self._rest = self.read(4096)
-        for magic, (code, why, hint) in _MAGIC.items():
+        self._rest = self.read(4096)
+
+    def _refuse_archives(self) -> None:
+        where = place(self.path)
+        if self.head.startswith(_GZIP):
+            why = "it holds another gzip file" if self.packed else "it is gzip data"
+            hint = "unpack it, or let the name of a gzip file end in .gz"
+            raise DataError("E-ARCHIVE", f"Cannot read {where}: {why}.", hint)
+        for magic, (why, hint) in _MAGIC.items():
             if self.head.startswith(magic):
-                why = "it holds another gzip file" if packed and code == "E-ARCHIVE" else why
-                raise DataError(code, f"Cannot read {place(path)}: {why}.", hint)
+                raise DataError("E-FORMAT", f"Cannot read {where}: {why}.", hint)
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes (the first call may give fewer); b"" at the end."""
@@ -104,14 +133,19 @@ def check_local(name: str) -> None:
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[Source]:
-    """Open a regular local file for reading.
+    """Open a regular local file, or standard input where the path is "-", for reading.
 
     Raises:
         UsageError: E-REMOTE for addresses, E-NO-FILE for anything that is not a regular file.
         EnvironmentFault: E-PERMISSION, E-READ.
-        DataError: E-ARCHIVE, E-FORMAT where the content is an archive.
+        DataError: E-ARCHIVE, E-FORMAT where the content is an archive; E-EMPTY, E-SIZE where
+            standard input gives nothing or too much.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
+    if name == STDIN:
+        with spooled() as file:
+            yield Source(STDIN, file)
+        return
     check_local(name)
     with os.fdopen(_descriptor(name), "rb") as file:
         yield Source(name, file, packed=ending(name).endswith(".gz"))

@@ -8,7 +8,7 @@ Random   one Philox stream a label, so that another label's rows move nothing he
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from howfar.core.errors import DataError, UsageError, shown
 from howfar.data.draws import generator
 
 Rows = npt.NDArray[np.int64]
+Parts: TypeAlias = tuple[Rows, Rows, Rows]  # train, validation, test: sorted, without overlap
 FRACTIONS = (0.8, 0.1, 0.1)
 _MOST_CLASSES = 1000
 _FEW_ROWS = 10
@@ -37,7 +38,7 @@ def split_rows(
     fractions: tuple[float, float, float] = FRACTIONS,
     seed: int,
     rare: Literal["error", "drop"] = "error",
-) -> tuple[Rows, Rows, Rows]:
+) -> Parts:
     """Split rows into train, validation and test.
 
     Args:
@@ -54,19 +55,29 @@ def split_rows(
         DataError: E-TOO-FEW, E-ONE-CLASS, E-LABEL-CARD.
         UsageError: E-OPTION for fractions that are no shares.
     """
-    if min(fractions) < 0 or fractions[0] <= 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise UsageError("E-OPTION", f"The fractions {fractions} are no shares of 1.")
-    if len(keys) < 2:
-        raise DataError("E-TOO-FEW", f"{len(keys)} rows cannot be split.", "give more rows")
+    check_shares(fractions, len(keys))
     check_labels(labels)
     parts = sum(fraction > 0 for fraction in fractions)
     by_label = _enough(keys, labels, parts, drop=rare == "drop")
     found: tuple[list[int], list[int], list[int]] = ([], [], [])
     for label, groups in by_label.items():
         order = generator(seed, f"split/{label}").permutation(len(groups))
-        shares = _fill([groups[i] for i in order], fractions)
+        shares = fill([groups[i] for i in order], fractions)
         for part, rows in zip(found, shares, strict=True):
             part.extend(rows)
+    return sorted_parts(found)
+
+
+def check_shares(fractions: tuple[float, float, float], rows: int) -> None:
+    """Raise E-OPTION for fractions that are no shares, E-TOO-FEW for less than two rows."""
+    if min(fractions) < 0 or fractions[0] <= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise UsageError("E-OPTION", f"The fractions {fractions} are no shares of 1.")
+    if rows < 2:
+        raise DataError("E-TOO-FEW", f"{rows} rows cannot be split.", "give more rows")
+
+
+def sorted_parts(found: Sequence[Sequence[int]]) -> Parts:
+    """Three lists of rows as sorted arrays."""
     train, validation, test = (np.sort(np.asarray(part, dtype=np.int64)) for part in found)
     return train, validation, test
 
@@ -144,28 +155,43 @@ def _too_few(few: list[str], texts: int, parts: int) -> DataError:
     )
 
 
-def _fill(
-    groups: list[list[int]], fractions: tuple[float, float, float]
+def fill(
+    groups: list[list[int]],
+    fractions: tuple[float, float, float],
+    weights: Sequence[float] | None = None,
 ) -> tuple[list[int], list[int], list[int]]:
-    total = sum(map(len, groups))
-    left = groups
+    """Rows of train, validation and test, group by group in the order given.
+
+    Args:
+        groups: rows that stay together; at least one group for each share above 0.
+        fractions: shares of train, validation and test.
+        weights: what a row counts, such as its length; 1 by default.
+    """
+    sizes = [_size(group, weights) for group in groups]
+    total = sum(sizes)
+    left = list(range(len(groups)))
     taken: list[list[int]] = []
     # Test first, so that it does not depend on the share of validation.
     for part in (2, 1):
         later = 1 + (part == 2 and fractions[1] > 0)
         quota = round(fractions[part] * total) if fractions[part] > 0 else 0
-        chosen = _take(left, quota, len(left) - later) if fractions[part] > 0 else set()
-        taken.append([row for i in sorted(chosen) for row in left[i]])
+        most = len(left) - later
+        chosen = _take([sizes[i] for i in left], quota, most) if fractions[part] > 0 else set()
+        taken.append([row for i in sorted(chosen) for row in groups[left[i]]])
         left = [group for i, group in enumerate(left) if i not in chosen]
-    return [row for group in left for row in group], taken[1], taken[0]
+    return [row for i in left for row in groups[i]], taken[1], taken[0]
 
 
-def _take(groups: list[list[int]], quota: int, most: int) -> set[int]:
-    """Positions of at most `most` groups, at least one, with about `quota` rows."""
+def _size(group: list[int], weights: Sequence[float] | None) -> float:
+    return len(group) if weights is None else sum(weights[row] for row in group)
+
+
+def _take(sizes: list[float], quota: float, most: int) -> set[int]:
+    """Positions of at most `most` groups, at least one, that weigh about `quota`."""
     chosen: set[int] = set()
-    rows = 0
-    for i, group in enumerate(groups):
-        if rows + len(group) <= quota and len(chosen) < most:
+    weight = 0.0
+    for i, size in enumerate(sizes):
+        if weight + size <= quota and len(chosen) < most:
             chosen.add(i)
-            rows += len(group)
-    return chosen or {min(range(len(groups)), key=lambda i: len(groups[i]))}
+            weight += size
+    return chosen or {min(range(len(sizes)), key=lambda i: sizes[i])}

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from howfar.core.errors import DataError, closest, shown
 from howfar.data.cells import Ledger
 from howfar.data.columns import TEXT_NAMES
+from howfar.data.decode import Text
 from howfar.data.faults import place
 from howfar.data.formats import READERS, Options
-from howfar.data.read import MAX_FIELD, read_text
+from howfar.data.read import read_text, whole_text
 from howfar.data.shipped import resolve
-from howfar.data.source import ending, opened
+from howfar.data.sniff import ending_of, refuse_columnar
+from howfar.data.source import opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ def read_texts(
     """Read texts of any file that `howfar compare` reads, labels left aside.
 
     Args:
-        path: a plain text or a table, also .gz, or the name of a shipped data set.
+        path: a plain text or a table, also .gz, the name of a shipped data set, or "-" for
+            standard input.
         text: the column of texts of a table; None: well known by its name, or the only one.
         encoding: a Python codec; UTF-8 by default.
         separator: as for `read_table`.
@@ -47,17 +50,21 @@ def read_texts(
     """
     found = resolve(path)
     with opened(found) as source:
-        suffix = ending(source.path)
+        suffix = ending_of(source, None)
         if suffix in READERS:
-            options = Options(
-                encoding=encoding, separator=separator, no_header=no_header, max_field=MAX_FIELD
-            )
+            refuse_columnar(source, suffix)
+            options = Options(encoding=encoding, separator=separator, no_header=no_header)
             ledger = Ledger(source.path, skip=False)
             cells = READERS[suffix](source, options, ledger)
             ledger.finish(len(cells.lines))
             at = _column(list(cells.names), text, source.path)
             values = list(cells.column(at))
             return _kept(values, cells.names[at], source.path, cells.notes)
+        if source.path == "-":
+            whole, notes = whole_text(source, Text(encoding))
+            if not whole.strip():
+                raise DataError("E-EMPTY", "Nothing to read in standard input: no text.")
+            return Texts((whole,), False, notes)
     whole, notes, _ = read_text(found, encoding=encoding)
     return Texts((whole,), False, notes)
 

@@ -2,55 +2,47 @@ r"""Text to integer ids and back, in units a reader can count: bytes, characters
 
 Idea     every tokeniser is a `tokenizers` object that is saved as it is; bytes and characters are
          encoded by table look-up instead, which gives the same ids and is far quicker
-Ids      0 padding, 1 unknown, then the vocabulary; for bytes 0 padding, then byte value + 1
-Units    byte  UTF-8 byte            char  Unicode code point
-         word  lower-cased \w+, or one other character that is not white space
-         bpe   byte-level byte-pair encoding, no unknown pieces
-Source   https://huggingface.co/docs/tokenizers; Sennrich et al. 2016, arXiv 1508.07909
+Trip     bytes, characters that are in the vocabulary, and pieces come back exactly; words come back
+         lower-cased with single spaces, and as the same ids
+Source   https://huggingface.co/docs/tokenizers
 """
 
 import json
 import os
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import (
-    Regex,
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    trainers,
-)
+from tokenizers import Tokenizer
 
 from howfar.core.errors import DataError, StoreError, UsageError, closest, shown
 from howfar.data.faults import place
+from howfar.data.scripts import default_kind, unspaced
+from howfar.data.units import PADDING, UNITS, UNKNOWN, Kind, pieces
+from howfar.data.vocabularies import LEAST, kind_of, learn
 
-Kind: TypeAlias = Literal["byte", "char", "word", "bpe"]
+__all__ = [
+    "MAX_VOCABULARY",
+    "PADDING",
+    "UNITS",
+    "UNKNOWN",
+    "Ids",
+    "Kind",
+    "Tokeniser",
+    "check_kind",
+    "default_kind",
+    "script_note",
+    "train_tokeniser",
+]
+
 Ids: TypeAlias = npt.NDArray[np.int32]
+Spans: TypeAlias = npt.NDArray[np.int64]
 
-PADDING, UNKNOWN = 0, 1
-UNITS = {"byte": "byte", "char": "character", "word": "word", "bpe": "piece"}
 MAX_VOCABULARY = 20_000
 
-# With a space inside, no text can produce these names in any of the four units.
-_SPECIAL = ["[ padding ]", "[ unknown ]"]
-_WORDS, _CHARACTERS = r"\w+|[^\w\s]", r"[\s\S]"
 _CODE_POINTS = 0x110000
-_CHUNK = 1 << 16
-# A line break between two visible characters stands alone in the byte-level pattern.
-_CUT = {"word": re.compile(r"(?<=\S)\s(?=\S)"), "bpe": re.compile(r"(?<=\S)\n(?=\S)")}
-# Thai, Lao, Burmese, Khmer, Japanese and Chinese letters.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\U00020000-\U0003ffff]"
-)
 _AT_ONCE = 256  # pieces: the library keeps far more than the ids of each
 
 
@@ -58,7 +50,7 @@ class Tokeniser:
     """Turns texts into int32 ids. Made by `train_tokeniser` or `Tokeniser.load`.
 
     Attributes:
-        kind: "byte", "char", "word" or "bpe".
+        kind: "byte", "char", "word", "bpe" or "unigram".
         vocabulary: number of ids, padding and unknown included.
         unit: what one token is, in words.
         unknown: the id of tokens outside the vocabulary, or None where there are none.
@@ -88,9 +80,35 @@ class Tokeniser:
                 text.encode()  # refuses lone surrogates
             return self._encode_pieces(texts)
         except UnicodeEncodeError as fault:
-            raise DataError(
-                "E-ENCODING", f"Cannot tokenise half of a surrogate pair ({fault.reason})."
-            ) from fault
+            raise _surrogate(fault) from fault
+
+    def offsets(self, text: str) -> Spans:
+        """(tokens, 2) int64: token i of `encode([text])` stands at text[start:end].
+
+        Several tokens may share a character: its bytes, or pieces of them.
+
+        Raises:
+            DataError: E-ENCODING for a lone surrogate.
+        """
+        try:
+            data = text.encode("utf-32-le")
+        except UnicodeEncodeError as fault:
+            raise _surrogate(fault) from fault
+        if self.kind in ("byte", "char"):
+            places = np.arange(len(text), dtype=np.int64)
+            if self.kind == "byte":
+                codes = np.frombuffer(data, np.uint32)
+                # UTF-8 grows by a byte at each of these code points.
+                places = np.repeat(
+                    places, 1 + np.searchsorted([0x80, 0x800, 0x10000], codes, "right")
+                )
+            return np.stack([places, places + 1], axis=1)
+        spans, before = [np.empty((0, 2), dtype=np.int64)], 0
+        for piece in pieces(text, self.kind):
+            found = self.library.encode(piece, add_special_tokens=False).offsets
+            spans.append(np.asarray(found, dtype=np.int64).reshape(-1, 2) + before)
+            before += len(piece)
+        return np.concatenate(spans)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids. Padding is left out; an unknown token is U+FFFD; words get single spaces.
@@ -106,10 +124,10 @@ class Tokeniser:
             return str((array - 1).astype(np.uint8).tobytes(), "utf-8", "replace")
         if self.kind == "char":
             return str(self._points[array].tobytes(), "utf-32-le")
-        if self.kind == "bpe":
-            known = array[array != UNKNOWN].tolist()
-            return str(self.library.decode(known, skip_special_tokens=False))
-        return " ".join(self.token(int(i)) for i in array)
+        if self.kind == "word":
+            return " ".join(self.token(int(i)) for i in array)
+        known = array[array != UNKNOWN].tolist()
+        return str(self.library.decode(known, skip_special_tokens=False))
 
     def token(self, index: int) -> str:
         """How one id is written, for tables and figures."""
@@ -119,13 +137,38 @@ class Tokeniser:
             return "\ufffd" if index == UNKNOWN else str(self.library.id_to_token(index))
         return self.decode([index])
 
-    def count_unknown(self, ids: Ids) -> int:
+    def count_unknown(self, ids: npt.NDArray[np.integer]) -> int:
         """How many of the ids are tokens outside the vocabulary."""
         return 0 if self.unknown is None else int((ids == self.unknown).sum())
 
+    def to_json(self) -> bytes:
+        """A `tokenizer.json` that the `tokenizers` library reads too."""
+        return str(self.library.to_str()).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, *, name: str = "tokenizer.json") -> "Tokeniser":
+        """What `to_json` gave; `name` is said in the error.
+
+        Raises:
+            StoreError: E-TOKENISER for broken or foreign content.
+        """
+        try:
+            # Written again by the library, so that a file of another version compares.
+            library = Tokenizer.from_str(str(data, "utf-8"))
+            return cls(kind_of(json.loads(library.to_str())), library)
+        except BaseException as broken:  # the library's panics are not of Exception
+            if not isinstance(broken, Exception) and type(broken).__name__ != "PanicException":
+                raise
+            why = shown(broken, 160)
+            raise StoreError(
+                "E-TOKENISER",
+                f"Cannot read the tokeniser {place(name)}: {why}.",
+                "save the model again, or take another copy of it",
+            ) from broken
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a `tokenizer.json` that the `tokenizers` library reads too."""
-        Path(path).write_text(self.library.to_str(), encoding="utf-8")
+        """Write what `to_json` gives."""
+        Path(path).write_bytes(self.to_json())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Tokeniser":
@@ -135,16 +178,16 @@ class Tokeniser:
             StoreError: E-TOKENISER for a missing, broken or foreign file.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
-            return cls(_kind_of(json.loads(text)), Tokenizer.from_str(text))
-        except Exception as broken:  # the library raises plain Exception
+            data = Path(path).read_bytes()
+        except OSError as fault:
             raise StoreError(
-                "E-TOKENISER", f"Cannot read the tokeniser {place(os.fspath(path))}: {broken}."
-            ) from broken
+                "E-TOKENISER", f"Cannot read the tokeniser {place(os.fspath(path))}: {fault}."
+            ) from fault
+        return cls.from_json(data, name=os.fspath(path))
 
     def _encode_pieces(self, texts: Sequence[str]) -> list[Ids]:
-        pieces = [list(_pieces(text, _CUT[self.kind])) for text in texts]
-        flat = [piece for text in pieces for piece in text]
+        cut = [list(pieces(text, self.kind)) for text in texts]
+        flat = [piece for text in cut for piece in text]
         arrays = (
             np.asarray(encoded.ids, dtype=np.int32)
             for start in range(0, len(flat), _AT_ONCE)
@@ -153,7 +196,7 @@ class Tokeniser:
             )
         )
         empty = np.empty(0, dtype=np.int32)
-        return [np.concatenate([empty, *(next(arrays) for _ in text)]) for text in pieces]
+        return [np.concatenate([empty, *(next(arrays) for _ in text)]) for text in cut]
 
 
 def train_tokeniser(
@@ -166,40 +209,39 @@ def train_tokeniser(
     """Build a tokeniser from the training part.
 
     Args:
-        kind: "byte", "char", "word" or "bpe".
-        texts: the training texts, and no others.
+        kind: "byte", "char", "word", "bpe" or "unigram".
+        texts: the training texts, and no others; read once.
         max_vocabulary: the most ids, padding and unknown included; bytes need 257.
-        min_count: how often a token must occur to be known; by default 2 for words and pieces,
-            1 for characters.
+        min_count: how often a token must occur to be known (for "unigram", a word to be learned
+            from); by default 2 for words and pieces, 1 for characters.
 
     Raises:
         UsageError: E-OPTION for an unknown kind or a vocabulary too small for it.
+    """
+    check_kind(kind, max_vocabulary)
+    return Tokeniser(kind, learn(kind, texts, max_vocabulary, min_count))
+
+
+def check_kind(kind: Kind, max_vocabulary: int) -> None:
+    """Refuse an unknown kind, or a vocabulary too small for it.
+
+    Raises:
+        UsageError: E-OPTION.
     """
     if kind not in get_args(Kind):
         known = get_args(Kind)
         near = closest(str(kind), known)
         message = f"No tokens are called {shown(kind)}. {near}Known: {', '.join(known)}."
         raise UsageError("E-OPTION", message, "--tokens char")
-    least = {"byte": 257, "char": 3, "word": 3, "bpe": 258}[kind]
-    if max_vocabulary < least:
-        raise UsageError("E-OPTION", f"--max-vocabulary must be at least {least} for {kind}.")
-    if kind == "byte":
-        return Tokeniser(kind, _byte_library())
-    if kind == "char":
-        return Tokeniser(kind, _char_library(texts, max_vocabulary, min_count or 1))
-    library, trainer = _trainable(kind, max_vocabulary, min_count or 2)
-    library.train_from_iterator(_all_pieces(texts, _CUT[kind]), trainer)
-    # A special token would be cut out of user text that spells it: keep the ids, not the rule.
-    spec = json.loads(library.to_str())
-    spec["added_tokens"] = []
-    return Tokeniser(kind, Tokenizer.from_str(json.dumps(spec)))
+    if max_vocabulary < LEAST[kind]:
+        raise UsageError("E-OPTION", f"--max-vocabulary must be at least {LEAST[kind]} for {kind}.")
 
 
 def script_note(tokeniser: Tokeniser, texts: Sequence[str]) -> str | None:
     """W-SCRIPT where words were asked for and most rows are in a script without spaces."""
     if tokeniser.kind != "word":
         return None
-    rows = sum(map(_unspaced, texts))
+    rows = sum(map(unspaced, texts))
     if 2 * rows <= len(texts):
         return None
     return (
@@ -208,30 +250,8 @@ def script_note(tokeniser: Tokeniser, texts: Sequence[str]) -> str | None:
     )
 
 
-def _unspaced(text: str) -> bool:
-    if text.isascii():
-        return False
-    runs = re.findall(r"\w+", text[:2000])
-    letters = sum(map(len, runs))
-    script = len(_UNSPACED.findall("".join(runs)))
-    # Segmented text has about two characters a word.
-    return 2 * script > letters and (len(runs) == 1 or letters > 3.5 * len(runs))
-
-
-def _pieces(text: str, cut: re.Pattern[str]) -> Iterator[str]:
-    start = 0
-    while len(text) - start > _CHUNK:
-        found = cut.search(text, start + _CHUNK)
-        if found is None:
-            break
-        yield text[start : found.end()]
-        start = found.end()
-    yield text[start:]
-
-
-def _all_pieces(texts: Iterable[str], cut: re.Pattern[str]) -> Iterator[str]:
-    for text in texts:
-        yield from _pieces(text, cut)
+def _surrogate(fault: UnicodeEncodeError) -> DataError:
+    return DataError("E-ENCODING", f"Cannot tokenise half of a surrogate pair ({fault.reason}).")
 
 
 def _tables(library: Tokenizer) -> tuple[Ids, npt.NDArray[np.uint32]]:
@@ -242,61 +262,3 @@ def _tables(library: Tokenizer) -> tuple[Ids, npt.NDArray[np.uint32]]:
         if index > UNKNOWN:
             ids[ord(token)], points[index] = index, ord(token)
     return ids, points
-
-
-def _byte_library() -> Tokenizer:
-    # The byte-level alphabet: visible bytes stand for themselves, the rest for U+0100 onwards.
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    written = {byte: chr(byte) for byte in visible}
-    written |= {byte: chr(0x100 + i) for i, byte in enumerate(hidden)}
-    vocabulary = {_SPECIAL[0]: 0} | {written[byte]: byte + 1 for byte in range(256)}
-    library = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    library.decoder = decoders.ByteLevel()
-    return library
-
-
-def _char_library(texts: Iterable[str], most: int, min_count: int) -> Tokenizer:
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text)
-    common = sorted((c for c in counts if counts[c] >= min_count), key=lambda c: (-counts[c], c))
-    vocabulary = {name: i for i, name in enumerate([*_SPECIAL, *common[: most - 2]])}
-    library = Tokenizer(models.WordLevel(vocabulary, unk_token=_SPECIAL[1]))
-    library.pre_tokenizer = pre_tokenizers.Split(Regex(_CHARACTERS), "isolated")
-    return library
-
-
-def _trainable(kind: Kind, most: int, min_count: int) -> tuple[Tokenizer, Any]:
-    if kind == "word":
-        library = Tokenizer(models.WordLevel({}, unk_token=_SPECIAL[1]))
-        library.normalizer = normalizers.Lowercase()
-        library.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True)
-        return library, trainers.WordLevelTrainer(
-            vocab_size=most,
-            min_frequency=min_count,
-            special_tokens=_SPECIAL,
-            show_progress=False,
-        )
-    library = Tokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    library.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    return library, trainers.BpeTrainer(
-        vocab_size=most,
-        min_frequency=min_count,
-        special_tokens=_SPECIAL,
-        show_progress=False,
-        initial_alphabet=alphabet,
-    )
-
-
-def _kind_of(spec: dict[str, Any]) -> Kind:
-    """The kind of a parsed tokenizer.json of ours; ValueError for another's."""
-    names = spec["model"]["vocab"]
-    if names.get(_SPECIAL[0]) != PADDING:
-        raise ValueError("it was not written by howfar")
-    if spec["model"]["type"] == "BPE":
-        return "bpe" if _SPECIAL[1] in names else "byte"
-    return "char" if spec["pre_tokenizer"]["pattern"]["Regex"] == _CHARACTERS else "word"

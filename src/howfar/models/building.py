@@ -37,6 +37,7 @@ def build(  # noqa: PLR0913 - the settings every family shares, by keyword only
     width: int = 64,
     depth: int | None = None,
     causal: bool = True,
+    pooled: bool | None = None,
     embedding: int = 64,
     dropout: float = 0.0,
     generator: Generator | None = None,
@@ -47,10 +48,11 @@ def build(  # noqa: PLR0913 - the settings every family shares, by keyword only
     Args:
         name: a key of `MODELS`, or `package.module:attr`.
         vocabulary: ids, V.
-        outputs: logits a position (causal) or a sequence.
+        outputs: logits a position or a sequence.
         width: D; filters for textcnn.
         depth: blocks; None: as the family has it.
-        causal: one output a position from the past alone, or one for the whole sequence.
+        causal: whether a position knows nothing of later ones.
+        pooled: one output a sequence, or one a position; None: a position if causal.
         embedding: E.
         dropout: share dropped, 0 <= dropout < 1.
         generator: source of all parameters; None: a new one with torch's default seed.
@@ -60,14 +62,15 @@ def build(  # noqa: PLR0913 - the settings every family shares, by keyword only
         UsageError: E-MODEL for a name, E-SETTING for a setting nobody knows, E-OPTION for a value.
     """
     positive(vocabulary=vocabulary, outputs=outputs, width=width, embedding=embedding)
-    if not isinstance(causal, bool):
-        raise UsageError("E-OPTION", f"causal must be true or false, not {shown(causal)}.", "True")
+    _flags(causal=causal, pooled=not causal if pooled is None else pooled)
     _share(dropout)
     generator = torch.Generator() if generator is None else generator
-    sizes = Sizes(embedding, width, causal, dropout)
+    sizes = Sizes(embedding, width, causal, dropout, pooled)
     extras = extras if depth is None else extras | {"depth": depth}
     if name not in MODELS and ":" in str(name):
         common = dataclasses.asdict(sizes) | {"vocabulary": vocabulary, "outputs": outputs}
+        if pooled is None:  # a builder need not know it
+            del common["pooled"]
         return _from_outside(name, common | {"generator": generator} | extras)
     family = named(name)
     model = _bare(family, sizes, _settings(family, extras), vocabulary, outputs)
@@ -200,7 +203,15 @@ def _bare(family: Family, sizes: Sizes, settings: object, vocabulary: int, outpu
             outputs=outputs,
             embedding=sizes.embedding,
             dropout=sizes.dropout,
+            pooled=sizes.pooled,
         )
+
+
+def _flags(**flags: object) -> None:
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            message = f"{name} must be true or false, not {shown(flag)}."
+            raise UsageError("E-OPTION", message, f"{name}=True")
 
 
 def _attention(family: Family, attention: str | None) -> str:

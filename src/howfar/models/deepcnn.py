@@ -12,7 +12,7 @@ Reach    k + 2 (k - 1) (2**depth - 1) + 2 (2**(depth - 1) - 1) tokens, exactly; 
          centred: the span in which two tokens can act together; further apart they only compete
          for the same maximum
 State    causal: k - 1 embeddings, 2 (k - 1) 2**j vectors for block j and 2**(j + 1) for the
-         maximum after it; whole: the same windows over the positions left, and D maxima
+         maximum after it; whole: the same windows over the positions left; pooled: D maxima more
 Source   Johnson & Zhang 2017, https://aclanthology.org/P17-1052/, section 2: two convolutions of
          width 3 behind their activation, maxima of size 3 and stride 2, one width throughout.
          Conneau et al. 2017, https://arxiv.org/abs/1606.01781, section 3 (maxima between blocks;
@@ -34,11 +34,13 @@ from howfar.core.protocols import State
 from howfar.models.blocks import (
     FLOAT_BYTES,
     Convolution,
+    Recomputing,
     Sizes,
     has_padding,
     positive,
     real_positions,
 )
+from howfar.models.kernels import as_graph
 
 DEEPEST = 20
 
@@ -71,10 +73,10 @@ class Block(nn.Module):
         self.second = Convolution(width, width, kernel, dilation=dilation, causal=causal)
         self.dropout = nn.Dropout(sizes.dropout)
 
-    def forward(self, x_BLD: Tensor, real_BL1: Tensor | None) -> Tensor:
+    def forward(self, x_BLD: Tensor, real_BL1: Tensor | None, spread: int = 1) -> Tensor:
         """Padding is made zero before each convolution that could see it."""
-        h_BLD = self.first(_clean(self.norm(x_BLD).relu(), real_BL1))
-        y_BLD = self.second(_clean(h_BLD.relu(), real_BL1))
+        h_BLD = self.first(_clean(self.norm(x_BLD).relu(), real_BL1), spread)
+        y_BLD = self.second(_clean(h_BLD.relu(), real_BL1), spread)
         out_BLD: Tensor = x_BLD + self.dropout(y_BLD)
         return out_BLD
 
@@ -90,7 +92,7 @@ class Block(nn.Module):
         return self.first.flops(length) + self.second.flops(length)
 
 
-class Pyramid(nn.Module):
+class Pyramid(Recomputing):
     """(B, L, E) -> (B, L, D), behind a ReLU.
 
     Raises:
@@ -126,6 +128,8 @@ class Pyramid(nn.Module):
         if self.causal:
             return self.chunk(x_BLE, None)[0]
         length = x_BLE.shape[1]
+        if as_graph():
+            return self._in_graph(x_BLE, real_positions(lengths, length)[..., None])
         padded = has_padding(lengths, length)
         real_BL1 = real_positions(lengths, length)[..., None] if padded else None
         x_BLD = self.region(_clean(x_BLE, real_BL1))
@@ -133,9 +137,21 @@ class Pyramid(nn.Module):
             if level:
                 x_BLD = _halved(x_BLD, real_BL1)
                 real_BL1 = None if real_BL1 is None else real_BL1[:, ::2]
-            x_BLD = block(x_BLD, real_BL1)
+            x_BLD = self.passed(block, x_BLD, real_BL1)
         y_BLD: Tensor = self.norm(x_BLD).relu()
         return y_BLD.repeat_interleave(2 ** (self.depth - 1), dim=1)[:, :length]
+
+    def _in_graph(self, x_BLE: Tensor, real_BL1: Tensor) -> Tensor:
+        """The whole form with nothing left out, so that a graph has one length alone."""
+        x_BLD = self.region(_clean(x_BLE, real_BL1))
+        for level, block in enumerate(self._blocks()):
+            if level:
+                x_BLD = _around(x_BLD, real_BL1, 2 ** (level - 1))
+            x_BLD = block(x_BLD, real_BL1, 2**level)
+        size = 2 ** (self.depth - 1)
+        place_L = torch.arange(x_BLD.shape[1], device=x_BLD.device) // size * size
+        y_BLD: Tensor = self.norm(x_BLD).relu()
+        return y_BLD[:, place_L]
 
     def step(self, x_BE: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position; the state is that of `chunk`."""
@@ -156,7 +172,7 @@ class Pyramid(nn.Module):
                 held = cast("Tensor | None", before[2 * level])
                 x_BLD, past = _running(x_BLD, held, 2 ** (level - 1))
                 after.append(past)
-            x_BLD, new = block.chunk(x_BLD, before[2 * level + 1])
+            x_BLD, new = self.passed(block.chunk, x_BLD, before[2 * level + 1])
             after.append(new)
         return self.norm(x_BLD).relu(), tuple(after)
 
@@ -166,11 +182,11 @@ class Pyramid(nn.Module):
         return self.kernel + 2 * (self.kernel - 1) * (int(2**self.depth) - 1) + maxima
 
     def state_bytes(self, length: int) -> int:
-        """Past inputs of all windows; whole: of those over the positions left, and the maxima."""
+        """Past inputs of all windows, and maxima; whole: of those over the positions left."""
         numbers = self.region.past * self.region.weight.shape[1]
         vectors = sum(block.first.past + block.second.past for block in self._blocks())
         maxima = [2 * 2**level for level in range(self.depth - 1)]
-        vectors += sum(maxima) if self.causal else 2 * len(maxima) + 1
+        vectors += sum(maxima) if self.causal else 2 * len(maxima)
         return FLOAT_BYTES * (numbers + vectors * self.out_width)
 
     def flops(self, length: int) -> int:
@@ -211,9 +227,18 @@ def _halved(x_BLD: Tensor, real_BL1: Tensor | None) -> Tensor:
 def _running(x_BLD: Tensor, past_BPD: Tensor | None, apart: int) -> tuple[Tensor, Tensor]:
     """The maximum over t, t - apart, t - 2 apart, and the next past; before the start nothing."""
     if past_BPD is None:
-        past_BPD = x_BLD.new_full((len(x_BLD), 2 * apart, x_BLD.shape[2]), -torch.inf)
+        past_BPD = x_BLD.new_full((x_BLD.shape[0], 2 * apart, x_BLD.shape[2]), -torch.inf)
     window_BLD = torch.cat([past_BPD, x_BLD], dim=1)
     return _highest(window_BLD, apart=apart), window_BLD[:, x_BLD.shape[1] :].clone()
+
+
+def _around(x_BLD: Tensor, real_BL1: Tensor, apart: int) -> Tensor:
+    """At every position what `_halved` gives where it gives anything."""
+    length = x_BLD.shape[1]
+    sides_BLD = x_BLD.masked_fill(~real_BL1, -torch.inf)
+    sides_BLD = F.pad(sides_BLD, (0, 0, apart, apart), value=-torch.inf)
+    first, middle, last = (sides_BLD[:, start : start + length] for start in (0, apart, 2 * apart))
+    return torch.maximum(torch.maximum(first, middle), last).masked_fill(~real_BL1, 0.0)
 
 
 def build_body(sizes: Sizes, settings: DeepCnnSettings) -> Pyramid:

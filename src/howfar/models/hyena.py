@@ -89,7 +89,7 @@ class ImplicitFilter(nn.Module):
         """(length, D); no autocast, as its angles are large."""
         dtype, device = self.bias_D.dtype, self.bias_D.device
         wide = torch.promote_types(dtype, torch.float32)
-        with torch.autocast(device.type, enabled=False):
+        with kernels.without_autocast(self.bias_D):
             lag_L1 = torch.arange(length, device=device)[:, None]
             turns_W = torch.arange(1, WAVES + 1, device=device)
             # whole turns are taken away before rounding can see them

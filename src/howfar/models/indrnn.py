@@ -95,6 +95,8 @@ class IndRnn(nn.Module):
         return h_B1D[:, 0], state
 
     def _u(self) -> Tensor:
+        if kernels.as_graph():
+            return self.u_D.clamp(-self.bound, self.bound)
         return cast("Tensor", Bounded.apply(self.u_D, self.bound))  # type: ignore[no-untyped-call]
 
     def _before(self, x_BD: Tensor, state: State | None) -> Tensor:

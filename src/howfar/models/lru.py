@@ -93,6 +93,8 @@ class LinearRecurrentUnit(nn.Module):
 
     def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The next positions; the state is that of `step`."""
+        if kernels.as_graph() and state is None:
+            return self._in_graph(x_BLD)
         h0_BN = None if state is None else cast("tuple[Tensor]", state)[0]
         h_BLN = kernels.linear_recurrence(self.eigenvalues(), self._into(x_BLD), h0_BN)
         return self._read(x_BLD, h_BLN), (h_BLN[:, -1].clone(),)
@@ -104,14 +106,28 @@ class LinearRecurrentUnit(nn.Module):
             h_BN = h_BN + self.eigenvalues() * cast("tuple[Tensor]", state)[0]
         return self._read(x_BD, h_BN), (h_BN,)
 
+    def _in_graph(self, x_BLD: Tensor) -> tuple[Tensor, State]:
+        """In pairs of real numbers, as graphs know no complex ones."""
+        phase_N, kept_N = self.log_phase_N.exp(), torch.exp(-self.log_decay_N.exp())
+        turn_N2 = torch.stack([phase_N.cos(), phase_N.sin()], dim=-1)
+        h_BLN2 = kernels.graph.complex_recurrence(kept_N[:, None] * turn_N2, self._pairs(x_BLD))
+        return self._mixed(x_BLD, h_BLN2), ()
+
+    def _pairs(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., N, 2): the parts of g B x."""
+        weight_N2D = self.log_scale_N.exp()[:, None, None] * self.into_N2D
+        return F.linear(x, weight_N2D.flatten(0, 1)).view(*x.shape[:-1], -1, 2)
+
     def _into(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., N) complex: g B x."""
-        weight_N2D = self.log_scale_N.exp()[:, None, None] * self.into_N2D
-        pairs = F.linear(x, weight_N2D.flatten(0, 1)).view(*x.shape[:-1], -1, 2)
-        return torch.view_as_complex(pairs.to(torch.promote_types(x.dtype, torch.float32)))
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return torch.view_as_complex(self._pairs(x).to(wide))
 
     def _read(self, x: Tensor, h: Tensor) -> Tensor:
-        y = F.linear(torch.view_as_real(h).flatten(-2).to(x.dtype), self.out_DN2.flatten(1))
+        return self._mixed(x, torch.view_as_real(h).to(x.dtype))
+
+    def _mixed(self, x: Tensor, h_pairs: Tensor) -> Tensor:
+        y = F.linear(h_pairs.flatten(-2), self.out_DN2.flatten(1))
         return F.glu(self.mix(F.gelu(torch.addcmul(y, x, self.skip_D))))
 
     def reach(self, length: int) -> int | None:

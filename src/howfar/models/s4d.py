@@ -80,18 +80,38 @@ class DiagonalStates(nn.Module):
 
     def law(self) -> tuple[Tensor, Tensor]:
         """(D, N) twice, complex: the rate d A of a state, and 2 C B' by which it is read."""
-        # a phase needs float32 at least
-        exact = torch.promote_types(self.log_step_D.dtype, torch.float32)
-        place_N = torch.arange(self.turn_DN.shape[1], device=self.turn_DN.device, dtype=exact)
-        if self.settings.start == "lin":
-            start_N = math.pi * place_N
-        else:
-            states = self.settings.states
-            start_N = states / math.pi * (states / (2 * place_N + 1) - 1)
+        exact, start_N = self._start()
         a_DN = torch.complex(-0.5 * self.log_decay_DN.to(exact).exp(), start_N + self.turn_DN)
         rate_DN = self.log_step_D.to(exact).exp()[:, None] * a_DN
         out_DN = torch.view_as_complex(self.out_DN2.to(exact))
         return rate_DN, 2 * out_DN * torch.expm1(rate_DN) / a_DN
+
+    def _law_in_pairs(self) -> tuple[Tensor, Tensor]:
+        """(D, N, 2) twice: exp(rate), and by what a state is read; graphs know no complex numbers.
+
+        exp(x + iy) - 1 = expm1(x) cos y - 2 sin(y / 2)^2 + i exp(x) sin y, with no digits lost.
+        """
+        _, start_N = self._start()
+        step_D1 = self.log_step_D.exp()[:, None]
+        a_r, a_i = -0.5 * self.log_decay_DN.exp(), start_N + self.turn_DN
+        x, y = step_D1 * a_r, step_D1 * a_i
+        less_r = torch.expm1(x) * y.cos() - 2 * (y / 2).sin().square()
+        less_i = x.exp() * y.sin()
+        size = a_r.square() + a_i.square()
+        into_r, into_i = (less_r * a_r + less_i * a_i) / size, (less_i * a_r - less_r * a_i) / size
+        out_r, out_i = self.out_DN2.unbind(-1)
+        read_r, read_i = out_r * into_r - out_i * into_i, out_r * into_i + out_i * into_r
+        kept_DN2 = torch.stack([x.exp() * y.cos(), less_i], dim=-1)
+        return kept_DN2, 2 * torch.stack([read_r, read_i], dim=-1)
+
+    def _start(self) -> tuple[torch.dtype, Tensor]:
+        """How exact a phase must be, and Im A at the start, (N,)."""
+        exact = torch.promote_types(self.log_step_D.dtype, torch.float32)
+        place_N = torch.arange(self.turn_DN.shape[1], device=self.turn_DN.device, dtype=exact)
+        if self.settings.start == "lin":
+            return exact, math.pi * place_N
+        states = self.settings.states
+        return exact, states / math.pi * (states / (2 * place_N + 1) - 1)
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D); `lengths` is not needed: padding is in the future."""
@@ -99,6 +119,8 @@ class DiagonalStates(nn.Module):
 
     def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The next positions; the state is that of `step`."""
+        if kernels.as_graph() and state is None:
+            return self._mixed(x_BLD, kernels.graph.diagonal_scan(x_BLD, *self._law_in_pairs())), ()
         h_BDN = None if state is None else cast("tuple[Tensor]", state)[0]
         y_BLD, h_BDN = kernels.diagonal_scan(x_BLD, *self.law(), h_BDN)
         return self._mixed(x_BLD, y_BLD), (h_BDN,)

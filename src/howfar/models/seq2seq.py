@@ -32,6 +32,8 @@ from howfar.models.blocks import (
     Sizes,
     Stack,
     initialise,
+    recomputes,
+    set_recompute,
 )
 
 HEADS = 2  # of the attention to the memory, where the family has none of its own
@@ -68,6 +70,15 @@ class Seq2Seq(nn.Module):
         self.decoder = decoder
         self.head = nn.Linear(decoder.out_width, outputs)
         self.dropout = nn.Dropout(dropout)
+
+    @property
+    def recompute(self) -> bool:
+        """Whether blocks are run again on the way back, instead of remembered."""
+        return recomputes(self)
+
+    @recompute.setter
+    def recompute(self, value: bool) -> None:
+        set_recompute(self, value)
 
     def draw_all(self, generator: Generator) -> None:
         """Draw every parameter, as `Model.draw_all` does."""

@@ -1,14 +1,16 @@
 """Filters over windows of 3, 4 and 5 words, and the strongest answer of each filter.
 
-Idea     c_t = relu(W x_{t-k+1..t} + b) for each kernel width k; whole: max over t of c_t;
-         causal: [c_t, max over s <= t of c_s]. Windows on the embeddings, no residual, no norm.
-         Windows that begin before the text see zeros, so a text of one token works
-Shapes   (B, L, E) -> (B, L, F) whole, (B, L, 2F) causal, (B, L, F) causal with pool="none";
+Idea     c_t = relu(W x_{t-k+1..t} + b) for each kernel width k; one output a text: of max over t
+         of c_t, in either form; one a position, causal: of [c_t, max over s <= t of c_s], not
+         causal: of c_t alone, the windows that end there.
+         Windows on the embeddings, no residual, no norm; those that begin before the text see
+         zeros, so a text of one token works
+Shapes   (B, L, E) -> (B, L, F), or (B, L, 2F) with the running maximum (pool="none": without);
          width = F filters, split evenly over the kernel widths
 Reach    causal: unbounded, by the running maximum; with pool="none" exactly max(kernels).
          Whole: max(kernels), the span in which two tokens can act together; further apart they
          only compete for the same maximum
-State    max(kernels) - 1 embeddings, and F running maxima unless pool="none"
+State    max(kernels) - 1 embeddings, and F maxima where any are taken
 Source   Kim 2014, https://arxiv.org/abs/1408.5882, section 2; the running maximum is ours
 """
 
@@ -19,6 +21,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+import howfar.models.kernels as kernels
 from howfar.core.errors import UsageError, shown
 from howfar.core.protocols import State
 from howfar.models.blocks import FLOAT_BYTES, Convolution, Sizes, positive
@@ -61,7 +64,8 @@ class TextCnn(nn.Module):
                 f"width {sizes.width} leaves a window of {len(kernels)} without a filter.",
                 f"width={len(kernels)} or more",
             )
-        if settings.pool == "none" and not sizes.causal:
+        pooled = not sizes.causal if sizes.pooled is None else sizes.pooled
+        if settings.pool == "none" and not sizes.causal and pooled:
             raise UsageError(
                 "E-OPTION", "A whole-sequence textcnn needs its maximum.", "pool=max or causal=True"
             )
@@ -69,8 +73,7 @@ class TextCnn(nn.Module):
         self.filters = sizes.width
         self.embedding = sizes.embedding
         self.span = max(kernels)
-        self.maximum = settings.pool == "max"
-        self.running = self.maximum and self.causal
+        self.running = settings.pool == "max" and self.causal and not pooled
         self.out_width = 2 * sizes.width if self.running else sizes.width
         even, left = divmod(sizes.width, len(kernels))
         self.windows = nn.ModuleList(
@@ -83,7 +86,8 @@ class TextCnn(nn.Module):
         c_BLF = torch.cat([window(x_BLE) for window in self._windows()], dim=-1).relu_()
         if not self.running:
             return c_BLF
-        return torch.cat([c_BLF, c_BLF.cummax(dim=1).values], dim=-1)
+        highest = kernels.graph.running_maximum if kernels.as_graph() else _running
+        return torch.cat([c_BLF, highest(c_BLF)], dim=-1)
 
     def step(self, x_BE: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position; the state is (embeddings (B, span - 1, E), maxima (B, F) if running)."""
@@ -129,7 +133,7 @@ class TextCnn(nn.Module):
 
     def state_bytes(self, length: int) -> int:
         """Embeddings for the next windows, and the maxima so far."""
-        maxima = self.filters if self.maximum else 0
+        maxima = self.filters if self.running else 0
         return FLOAT_BYTES * ((self.span - 1) * self.embedding + maxima)
 
     def flops(self, length: int) -> int:
@@ -138,6 +142,10 @@ class TextCnn(nn.Module):
 
     def _windows(self) -> Iterable[Convolution]:
         return cast("Iterable[Convolution]", self.windows)
+
+
+def _running(c_BLF: Tensor) -> Tensor:
+    return c_BLF.cummax(dim=1).values
 
 
 def build_body(sizes: Sizes, settings: TextCnnSettings) -> TextCnn:

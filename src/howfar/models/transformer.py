@@ -44,6 +44,7 @@ from howfar.models.blocks import (
     Stack,
     has_padding,
     join_heads,
+    places_of,
     positive,
     real_positions,
     rotate,
@@ -119,29 +120,50 @@ class Attention(nn.Module):
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """Decoder: padding on the right is in the future of all real positions: no mask."""
+        return self._joined(self._alone(*self._split(self.qkv(x_BLD)), lengths))
+
+    def packed(self, x_TD: Tensor, lengths: Tensor) -> Tensor:
+        """Documents one after another: (T, D) -> (T, D)."""
+        q_HTD, k_GTD, v_GTD = (x[0] for x in self._split(self.qkv(x_TD[None])))
+        if self.window is None and self.bias is None:
+            if self.turned:
+                place_T = places_of(lengths)
+                q_HTD, k_GTD = rotate_at(q_HTD, place_T), rotate_at(k_GTD, place_T)
+            y_HTD = kernels.packed_attention(q_HTD, k_GTD, v_GTD, lengths, causal=self.causal)
+        else:
+            y_HTD = kernels.each_document(self._alone, (q_HTD, k_GTD, v_GTD), lengths)
+        return self._joined(y_HTD[None])[0]
+
+    def _alone(
+        self, q_BHLD: Tensor, k_BGLD: Tensor, v_BGLD: Tensor, lengths: Tensor | None = None
+    ) -> Tensor:
+        """(B, H, L, D): rows from their first place on; lengths None: no padding."""
         if self.causal:
-            return self.chunk(x_BLD, None)[0]
-        q_BHLD, k_BGLD, v_BGLD = self._split(self.qkv(x_BLD))
+            if self.turned and self.window is None:
+                k_BGLD = rotate(k_BGLD)
+            return self._decoded(q_BHLD, k_BGLD, v_BGLD, 0)
         if self.turned:
             q_BHLD, k_BGLD = rotate(q_BHLD), rotate(k_BGLD)
-        length = x_BLD.shape[1]
-        padded = has_padding(lengths, length)
+        length = q_BHLD.shape[2]
+        if lengths is not None and not has_padding(lengths, length):
+            lengths = None
         if self.window is None and self.bias is None:
             # an empty row sees its first pad, or its softmax would be 0 / 0
-            real = real_positions(lengths.clamp(min=1), length) if padded else None
+            real = None if lengths is None else real_positions(lengths.clamp(min=1), length)
             mask = None if real is None else real[:, None, None]
-            return self._joined(self._plain(q_BHLD, k_BGLD, v_BGLD, mask))
-        far = length - 1 if self.window is None else min((self.window - 1) // 2, length - 1)
-        y_BHLD = kernels.windowed_attention(
+            return self._plain(q_BHLD, k_BGLD, v_BGLD, mask)
+        far = length - 1
+        if self.window is not None:
+            far = torch.sym_min((self.window - 1) // 2, far)  # type: ignore[no-untyped-call]
+        return kernels.windowed_attention(
             q_BHLD,
             k_BGLD,
             v_BGLD,
             self.window,
             causal=False,
-            bias_HX=self._bias(-far, far, x_BLD),
-            lengths=lengths if padded else None,
+            bias_HX=self._bias(-far, far, q_BHLD),
+            lengths=lengths,
         )
-        return self._joined(y_BHLD)
 
     def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position; the state is (keys, values), each (B, G, tokens held, D).
@@ -171,7 +193,7 @@ class Attention(nn.Module):
         asked_BHLD = rotate(q_BHLD, held) if self.turned else q_BHLD
         if self.turned and self.window is not None:
             k_BGSD = rotate(k_BGSD)
-        if length == 1 and held > 0:
+        if held > 0 and length == 1:
             bias_HX = self._bias(0, held, q_BHLD)
             # a single query sees all that is held
             mask = None if bias_HX is None else bias_HX.flip(-1)[:, None]
@@ -182,7 +204,9 @@ class Attention(nn.Module):
             everything_LT = torch.ones(length, total, dtype=torch.bool)
             seen_LT = everything_LT.tril(held).to(q_BHLD.device)
             return self._plain(asked_BHLD, k_BGSD, v_BGSD, seen_LT)
-        visible = total if self.window is None else min(total, self.window + self.sinks)
+        visible = total
+        if self.window is not None:
+            visible = torch.sym_min(total, self.window + self.sinks)  # type: ignore[no-untyped-call]
         sink_q_BHLD = None
         if self.turned and self.sinks:
             place_L = torch.arange(held, total, device=q_BHLD.device).clamp(max=visible - 1)
@@ -227,7 +251,7 @@ class Attention(nn.Module):
     def _kept(self, x_BGSD: Tensor) -> Tensor:
         """What later positions see: all, or the sinks and the last window - 1."""
         total = x_BGSD.shape[2]
-        if self.window is None or total <= self.window - 1 + self.sinks:
+        if kernels.as_graph() or self.window is None or total <= self.window - 1 + self.sinks:
             return x_BGSD
         parts = x_BGSD[:, :, : self.sinks], x_BGSD[:, :, total - self.window + 1 :]
         return torch.cat(parts, dim=2)

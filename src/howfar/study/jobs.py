@@ -49,7 +49,8 @@ class Run:
         settings = TrainOptions(
             budget=budget, learning_rate=rate, seed=seed, device=self.options.device
         )
-        return model, fit(model, self.problem.source(seed, self.options.batch), settings, progress)
+        source = self.problem.source(seed, self.options.batch)
+        return model, fit(model, source, settings, lambda now: progress(now.share, now.loss))
 
 
 @dataclass(frozen=True, slots=True)

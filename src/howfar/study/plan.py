@@ -81,7 +81,7 @@ class CompareOptions:
 def resolved(options: CompareOptions, problem: Problem) -> CompareOptions:
     """The options with a budget, where none was asked for."""
     if options.budget is not None:
-        return options
+        return replace(options, budget=options.budget.counted(problem.pass_tokens))
     tokens = DEFAULT_TOKENS
     if problem.pass_tokens is not None:
         tokens = min(tokens, MOST_PASSES * problem.pass_tokens)

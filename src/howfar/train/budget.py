@@ -1,8 +1,9 @@
-"""How long a run may train: tokens, seconds or optimiser steps, the same for every family.
+"""How long a run may train: tokens, steps, seconds or operations, the same for every family.
 
 Idea     the share of the budget that is used drives the schedule too, so that a run of any length
          warms up and cools down alike
-Units    tokens are real ones, without padding; seconds are those of training, not of evaluation
+Units    tokens are real ones, without padding; seconds are those of training, not of evaluation;
+         FLOPs are those of forward and backward (twice the forward pass), a multiply-add being 2
 """
 
 import re
@@ -18,36 +19,56 @@ UNITS = {
     "s": ("seconds", 1.0),
     "minute": ("seconds", 60.0),
     "min": ("seconds", 60.0),
+    "flop": ("flops", 1.0),
+    "epoch": ("epochs", 1.0),
 }
-MOST = 1e15
-SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*((?:[kKmMgG](?![a-zA-Z]))?)\s*([a-z]*)", re.ASCII)
+MOST = {"flops": 1e24}  # of others 1e15
+SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
+FORM = re.compile(
+    r"([0-9]+(?:\.[0-9]+)?)\s*((?:[kKmMgGtTpP](?![a-zA-Z]))?)\s*([a-z]*|FLOPs?)", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """An amount of "tokens", "steps" or "seconds"."""
+    """An amount of "tokens", "steps", "seconds" or "flops"; "epochs" until they are counted."""
 
     amount: float
     unit: str = "tokens"
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
-        """Read "200k tokens", "500 steps", "30 seconds", "2 minutes" or a bare number of tokens."""
+        """Read "200k tokens", "500 steps", "2 minutes", "3T flops", "5 epochs".
+
+        A bare number is one of tokens.
+        """
         found = FORM.fullmatch(text.strip())
-        name = (found[3] if found else "") or "token"
+        name = (found[3].lower() if found else "") or "token"
         unit = UNITS.get(name) or UNITS.get(name.removesuffix("s"))
-        hint = 'a positive amount such as "200k tokens", "500 steps" or "30 seconds"'
+        hint = 'a positive amount such as "200k tokens", "5 epochs" or "30 seconds"'
         if not found or unit is None or float(found[1]) <= 0:
             raise UsageError("E-OPTION", f"The budget {shown(text)} is not understood.", hint)
         amount = float(found[1]) * SCALES[found[2].lower()] * unit[1]
-        if amount > MOST:
+        if amount > MOST.get(unit[0], 1e15):
             raise UsageError("E-OPTION", f"The budget {shown(text)} would never be spent.", hint)
         return cls(amount, unit[0])
 
-    def used(self, tokens: int, steps: int, seconds: float) -> float:
+    def counted(self, tokens_per_epoch: int | None) -> "Budget":
+        """The same in tokens, where it is given in passes over the training data.
+
+        Raises:
+            UsageError: E-OPTION where the data has no end.
+        """
+        if self.unit != "epochs":
+            return self
+        if tokens_per_epoch is None:
+            message = "The data is made as it is needed: it has no epochs."
+            raise UsageError("E-OPTION", message, "a budget in tokens or steps")
+        return Budget(self.amount * tokens_per_epoch)
+
+    def used(self, tokens: int, steps: int, seconds: float, flops: int = 0) -> float:
         """The share used so far: 0 at the start, 1 when it is spent."""
-        spent = {"tokens": float(tokens), "steps": float(steps), "seconds": seconds}
+        spent = {"tokens": tokens, "steps": steps, "seconds": seconds, "flops": flops}
         return spent[self.unit] / self.amount
 
     def part(self, share: float) -> "Budget":

@@ -1,8 +1,8 @@
 """Answers of a trained model on evaluation batches: loss and correctness a target, in order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from howfar.core.batch import IGNORED, Batch
+from howfar.core.protocols import State
+from howfar.train.objective import HeadApart, answers, scored_logits
+
+__all__ = ["Answers", "HeadApart", "Judged", "evaluate", "judge", "scored_logits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +35,21 @@ class Answers:
         return float(self.nats.mean())
 
 
-@runtime_checkable
-class HeadApart(Protocol):
-    """A model whose head can be asked for at chosen positions."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How a model did on a part: mean loss a target, and a score of which more is better.
 
-    head: nn.Module
-
-    def hidden(self, tokens_BL: Tensor, lengths: Tensor) -> Tensor:
-        """What the head reads: (B, L, D)."""
-        ...
-
-
-def scored_logits(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits and classes of the scored targets alone: (N, V), (N,).
-
-    A model with `hidden` and `head` is asked for its head at those positions only: on a long
-    sequence with one question the head would otherwise cost more than the rest.
+    score: accuracy of classes; share of labels answered right; 1 - error / variance of numbers.
     """
-    if batch.targets.ndim == 1:
-        return model(batch.tokens, batch.lengths), batch.targets
-    scored_BL = batch.targets != IGNORED
-    if isinstance(model, HeadApart):
-        hidden_BLD = model.hidden(batch.tokens, batch.lengths)
-        return model.head(hidden_BLD[scored_BL]), batch.targets[scored_BL]
-    return model(batch.tokens, batch.lengths)[scored_BL], batch.targets[scored_BL]
+
+    loss: float
+    score: float
 
 
 def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Answers:
-    """Score a model in eval mode; its mode is restored afterwards."""
-    was_training = model.training
-    model.eval()
+    """Score a model with classes as answers, in eval mode; its mode is restored afterwards."""
     nats, correct, distance, row, seen = [], [], [], [], 0
-    with torch.no_grad():
+    with asking(model):
         for batch in batches:
             logits, target = scored_logits(model, batch)
             nats.append(F.cross_entropy(logits.double(), target, reduction="none").cpu())
@@ -71,9 +58,48 @@ def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Answers:
             row.append(rows + seen)
             distance.append(far)
             seen += len(batch.lengths)
-    model.train(was_training)
     parts = (nats, correct, distance, row)
     return Answers(*(torch.cat(part).numpy() for part in parts))
+
+
+def judge(model: nn.Module, batches: Iterable[Batch], *, carry: bool = False) -> Judged:
+    """Mean loss and score of any kind of answer; plain, without smoothing or weights."""
+    sums = np.zeros(4)  # loss, right, targets, squares of the targets
+    state: State | None = None
+    with asking(model):
+        for batch in batches:
+            held = state if batch.goes_on else None
+            outputs, targets, state = answers(model, batch, held, carry=carry)
+            sums += _tally(outputs.double(), targets)
+    loss, right, _, squares = sums / max(sums[2], 1.0)
+    return Judged(float(loss), float(1 - loss / squares if squares > 0 else right))
+
+
+@contextmanager
+def asking(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; the mode is restored."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _tally(outputs: Tensor, targets: Tensor) -> np.ndarray:
+    """Summed loss, right answers, targets; squares of targets where they are numbers."""
+    if not targets.is_floating_point():
+        nats = F.cross_entropy(outputs, targets, reduction="sum")
+        right = (outputs.argmax(-1) == targets).sum()
+        return np.array([float(nats), float(right), float(targets.numel()), 0.0])
+    if targets.ndim == 1:
+        error = (outputs[:, 0] - targets).square().sum()
+        squares = targets.double().square().sum()
+        return np.array([float(error), 0.0, float(targets.numel()), float(squares)])
+    nats = F.binary_cross_entropy_with_logits(outputs, targets.double(), reduction="sum")
+    right = ((outputs > 0) == (targets > 0.5)).sum()
+    return np.array([float(nats), float(right), float(targets.numel()), 0.0])
 
 
 def _where(batch: Batch) -> tuple[Tensor, Tensor]:

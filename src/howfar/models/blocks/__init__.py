@@ -10,6 +10,7 @@ from howfar.models.blocks.base import (
     Body,
     Chunking,
     Drawn,
+    Packing,
     Sizes,
     Stepping,
     has_padding,
@@ -21,7 +22,7 @@ from howfar.models.blocks.convolution import Convolution
 from howfar.models.blocks.decoder import AdditiveDecoder, CrossDecoder, Decoder
 from howfar.models.blocks.heads import head_size, join_heads, split_heads, unit_length
 from howfar.models.blocks.minimal import GatedAverage, positive_part
-from howfar.models.blocks.placed import PlacedStack
+from howfar.models.blocks.placed import PlacedStack, Places
 from howfar.models.blocks.positions import (
     Alibi,
     Relative,
@@ -29,6 +30,7 @@ from howfar.models.blocks.positions import (
     rotate,
     rotate_at,
 )
+from howfar.models.blocks.recompute import Recomputing, recomputes, set_recompute
 from howfar.models.blocks.recurrence import Recurrence, known_choice, known_start
 from howfar.models.blocks.recurrent_layers import (
     known_recurrent,
@@ -52,7 +54,10 @@ __all__ = [
     "Drawn",
     "FeedForward",
     "GatedAverage",
+    "Packing",
     "PlacedStack",
+    "Places",
+    "Recomputing",
     "Recurrence",
     "Relative",
     "Residual",
@@ -73,9 +78,11 @@ __all__ = [
     "positive",
     "positive_part",
     "real_positions",
+    "recomputes",
     "recurrent_body",
     "rotate",
     "rotate_at",
+    "set_recompute",
     "split_heads",
     "unit_length",
 ]

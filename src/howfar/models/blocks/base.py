@@ -8,25 +8,30 @@ from torch import Generator, Tensor, nn
 
 from howfar.core.errors import UsageError, shown
 from howfar.core.protocols import Mixer, State
+from howfar.models.kernels import as_graph
 
 FLOAT_BYTES = 4  # float32
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What every family is told. embedding: width of the input; width: of the body."""
+    """What every family is told. embedding: width of the input; width: of the body.
+
+    pooled: whether positions are summed up to one vector behind the body; None: if not causal.
+    """
 
     embedding: int
     width: int
     causal: bool
     dropout: float
+    pooled: bool | None = None
 
 
 class Body(Mixer, Protocol):
     """Everything between embedding and head: (B, L, E) -> (B, L, out_width)."""
 
     out_width: int
-    pool: str  # how the whole-sequence form sums up positions: "mean" or "max"
+    pool: str  # how positions are summed up where one vector is wanted: "mean" or "max"
 
 
 @runtime_checkable
@@ -44,6 +49,15 @@ class Chunking(Stepping, Protocol):
 
     def chunk(self, x_BLD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The next positions; state None: the start of a sequence. Gradients pass the state."""
+        ...
+
+
+@runtime_checkable
+class Packing(Protocol):
+    """A mixer that can read documents which stand one after another, without padding."""
+
+    def packed(self, x_TD: Tensor, lengths: Tensor) -> Tensor:
+        """(T, D) -> (T, D); lengths (N,) add up to T; no document sees another."""
         ...
 
 
@@ -77,8 +91,8 @@ def real_positions(lengths: Tensor, length: int) -> Tensor:
 
 
 def has_padding(lengths: Tensor, length: int) -> bool:
-    """Whether any row is shorter than `length`."""
-    return bool((lengths < length).any())
+    """Whether any row is shorter than `length`; in a graph, which must hold for all: yes."""
+    return as_graph() or bool((lengths < length).any())
 
 
 def initialise(module: nn.Module, generator: Generator) -> None:

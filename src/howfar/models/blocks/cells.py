@@ -16,11 +16,14 @@ Source   norm: Ba, Kiros & Hinton 2016, https://arxiv.org/abs/1607.06450, equati
          matrix (an LSTM's c, z h_{t-1} of a GRU) is not dropped
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
+
+import howfar.models.kernels as kernels
 
 Parts = tuple[Tensor, ...]
 
@@ -51,7 +54,7 @@ class Cells(nn.Module):
         self, rnn: nn.RNNBase, x_BLD: Tensor, state: Parts, mask_BD: Tensor | None
     ) -> tuple[Tensor, Parts]:
         """All positions from a state (h,), or (h, c), each (B, H); returns the state after."""
-        with torch.autocast(x_BLD.device.type, enabled=False):
+        with kernels.without_autocast(x_BLD):
             return self._loop(rnn, x_BLD, state, mask_BD)
 
     def _loop(
@@ -65,14 +68,21 @@ class Cells(nn.Module):
         else:
             p_BLX = self._normed(F.linear(x_BLD, into), "into_X") + bias
         sum_X = bias + inner_bias
-        h_BLD = []
-        for p_BX in p_BLX.unbind(1):
+
+        relu = rnn.mode == "RNN_RELU"
+
+        def step(state: Parts, p_BX: Tensor) -> Parts:
             q_BX = F.linear(state[0] if mask_BD is None else state[0] * mask_BD, inner)
             if cell is None:
                 a_BD = self._normed(p_BX + q_BX, "into_X") + sum_X
-                state = (a_BD.relu() if rnn.mode == "RNN_RELU" else a_BD.tanh(),)
-            else:
-                state = cell(p_BX, self._normed(q_BX, "inner_X") + inner_bias, state)
+                return (a_BD.relu() if relu else a_BD.tanh(),)
+            return cell(p_BX, self._normed(q_BX, "inner_X") + inner_bias, state)
+
+        if kernels.as_graph():
+            return _walked(step, state, p_BLX)
+        h_BLD = []
+        for p_BX in p_BLX.unbind(1):
+            state = step(state, p_BX)
             h_BLD.append(state[0])
         return torch.stack(h_BLD, 1), state
 
@@ -97,3 +107,16 @@ class Cells(nn.Module):
         if self.norm:
             shown_BD = F.layer_norm(c_BD, c_BD.shape[1:], self.cell_D, self.cell_bias_D)
         return o_BD.sigmoid() * shown_BD.tanh(), c_BD
+
+
+def _walked(
+    step: Callable[[Parts, Tensor], Parts], state: Parts, p_BLX: Tensor
+) -> tuple[Tensor, Parts]:
+    """All positions as one operation of a graph."""
+
+    def once(before: Parts, given: Parts) -> tuple[Parts, Tensor]:
+        after = step(before, given[0])
+        return after, after[0]
+
+    after, h_BLD = kernels.graph.walked(once, state, (p_BLX,))
+    return h_BLD, after

@@ -30,13 +30,14 @@ class Convolution(nn.Module):
         nn.init.kaiming_normal_(self.weight, nonlinearity="linear", generator=generator)
         nn.init.zeros_(self.bias)
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        """(B, L, inputs) -> (B, L, outputs)."""
-        if self.causal and self.past:
-            return self._windows(F.pad(x_BLD, (0, 0, self.past, 0)), side=0)
-        return self._windows(x_BLD, side=self.past // 2)
+    def forward(self, x_BLD: Tensor, spread: int = 1) -> Tensor:
+        """(B, L, inputs) -> (B, L, outputs); spread: taps so many times as far apart."""
+        past = self.past * spread
+        if self.causal and past:
+            return self._windows(F.pad(x_BLD, (0, 0, past, 0)), side=0, spread=spread)
+        return self._windows(x_BLD, side=past // 2, spread=spread)
 
-    def _windows(self, x_BLD: Tensor, *, side: int) -> Tensor:
+    def _windows(self, x_BLD: Tensor, *, side: int, spread: int = 1) -> Tensor:
         """The answers of all windows inside (B, L + 2 side, inputs), zeros on the sides."""
         # (B, L, D) read as an image of height 1 is "channels last": no copy on the way in or
         # out, and up to twice as fast as conv1d on one thread
@@ -46,7 +47,7 @@ class Convolution(nn.Module):
             self.weight.unsqueeze(2),
             self.bias,
             padding=(0, side),
-            dilation=(1, self.dilation),
+            dilation=(1, self.dilation * spread),
         )
         return y_BD1L.squeeze(2).transpose(1, 2)
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from howfar.core.protocols import State
 from howfar.models.blocks.attention import CrossAttention
 from howfar.models.blocks.base import FLOAT_BYTES, Body, Chunking, real_positions
+from howfar.models.blocks.recompute import Recomputing
 from howfar.models.blocks.stack import Residual, Stack
 
 INDEX_BYTES = 8  # the number of real source tokens, int64
@@ -47,7 +48,7 @@ class Decoder(Protocol):
         ...
 
 
-class CrossDecoder(nn.Module):
+class CrossDecoder(Recomputing):
     """A causal body with attention to the memory in every block."""
 
     def __init__(self, body: Body, memory_width: int, heads: int, dropout: float) -> None:
@@ -69,7 +70,7 @@ class CrossDecoder(nn.Module):
         """The next target positions; the state is that of the body."""
         if not isinstance(self.body, Stack):
             y_BLD, state = cast("Chunking", self.body).chunk(x_BLE, state)
-            return self._look(0, y_BLD, remembered), state
+            return self.passed(self._look, 0, y_BLD, remembered), state
 
         def through(place: int, x_BLD: Tensor, held: State | None) -> tuple[Tensor, State]:
             block = cast("Residual", cast("Stack", self.body).blocks[place])
@@ -99,7 +100,7 @@ class CrossDecoder(nn.Module):
         return self.body.flops(length) + across
 
 
-class AdditiveDecoder(nn.Module):
+class AdditiveDecoder(Recomputing):
     """A recurrent stack that asks the memory before every step: Bahdanau's decoder.
 
     Args:
@@ -135,7 +136,7 @@ class AdditiveDecoder(nn.Module):
         asked_BD, held = (first_BD, None) if state is None else cast("tuple[Tensor, State]", state)
         answers = []
         for x_BE in x_BLE.unbind(1):
-            read_BM = self._read(asked_BD, memory_BSM, known_BSD, real_BS)
+            read_BM = self.passed(self._read, asked_BD, memory_BSM, known_BSD, real_BS)
             asked_BD, held = self.body.step(torch.cat([x_BE, read_BM], dim=-1), held)
             answers.append(torch.cat([asked_BD, read_BM], dim=-1))
         return torch.stack(answers, 1), (asked_BD, cast("State", held))

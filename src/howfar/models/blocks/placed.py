@@ -20,8 +20,9 @@ from torch import Generator, Tensor, nn
 from howfar.core.errors import UsageError
 from howfar.core.protocols import Mixer, State
 from howfar.models.blocks.base import Sizes
-from howfar.models.blocks.positions import sinusoids
+from howfar.models.blocks.positions import places_of, sinusoids
 from howfar.models.blocks.stack import Stack, Through
+from howfar.models.kernels import as_graph
 
 SCALE = 0.3  # standard deviation of embeddings
 INDEX_BYTES = 8  # int64
@@ -53,7 +54,7 @@ class Places(nn.Module):
         """
         if self.table_PE is None:
             return sinusoids(place, self.width, dtype) * (SCALE * 2**0.5)
-        if place.numel() and int(place.max()) >= len(self.table_PE):
+        if not as_graph() and place.numel() and int(place.max()) >= len(self.table_PE):
             raise UsageError(
                 "E-LENGTH",
                 f"A text of {int(place.max()) + 1:,} tokens or more: this model has learned"
@@ -88,6 +89,10 @@ class PlacedStack(Stack):
         """(B, L, E) -> (B, L, D)."""
         place_L = torch.arange(x_BLE.shape[1], device=x_BLE.device)
         return super().forward(x_BLE + self.places(place_L, x_BLE.dtype), lengths)
+
+    def packed(self, x_TE: Tensor, lengths: Tensor) -> Tensor:
+        """Every document begins at place 0."""
+        return super().packed(x_TE + self.places(places_of(lengths), x_TE.dtype), lengths)
 
     def step(self, x_BE: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position; the state is (tokens so far (B,), that of the stack)."""

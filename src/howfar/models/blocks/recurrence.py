@@ -120,7 +120,7 @@ class Recurrence(nn.Module):
         if self.dropout.training and self.dropout.p > 0:
             masks = () if given is None else given[self.parts :]
             masks = masks or self._masks(x_BLD)
-        elif not self.cells.norm:
+        elif not self.cells.norm and not kernels.as_graph():
             return self._fused(x_BLD, held)
         begin = held if held is not None else self._begin(x_BLD)
         x_BLD, inner_BD = (x_BLD * masks[0][:, None], masks[1]) if masks else (x_BLD, None)

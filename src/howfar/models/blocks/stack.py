@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from howfar.core.errors import UsageError
 from howfar.core.protocols import Mixer, State
-from howfar.models.blocks.base import Chunking, Sizes, Stepping
+from howfar.models.blocks.base import Chunking, Packing, Sizes, Stepping
+from howfar.models.blocks.recompute import Recomputing
 
 # (which block, x, its state) -> (x, its state)
 Through = Callable[[int, Tensor, State | None], tuple[Tensor, State]]
@@ -56,6 +57,11 @@ class Residual(nn.Module):
         """(B, L, D) -> (B, L, D)."""
         return self.feed(x_BLD + self.dropout(self.mixer(self.norm(x_BLD), lengths)))
 
+    def packed(self, x_TD: Tensor, lengths: Tensor) -> Tensor:
+        """Documents one after another, (T, D) -> (T, D)."""
+        y_TD = cast("Packing", self.mixer).packed(self.norm(x_TD), lengths)
+        return self.feed(x_TD + self.dropout(y_TD))
+
     def step(self, x_BD: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position."""
         if not isinstance(self.mixer, Stepping):
@@ -95,7 +101,7 @@ class Residual(nn.Module):
         return self.mixer.flops(length) + (self.ff.flops(length) if self.ff is not None else 0)
 
 
-class Stack(nn.Module):
+class Stack(Recomputing):
     """Projection E -> D (left out if equal), residual blocks, a last norm at every position.
 
     The last norm comes before any pooling, so what follows it (mean, head) is additive.
@@ -121,9 +127,22 @@ class Stack(nn.Module):
         """(B, L, E) -> (B, L, D)."""
         x_BLD = x_BLE if self.project is None else self.project(x_BLE)
         for block in self._residuals():
-            x_BLD = block(x_BLD, lengths)
+            x_BLD = self.passed(block, x_BLD, lengths)
         y_BLD: Tensor = self.norm(x_BLD)
         return y_BLD
+
+    @property
+    def packs(self) -> bool:
+        """Whether every block can read documents that stand one after another."""
+        return all(isinstance(block.mixer, Packing) for block in self._residuals())
+
+    def packed(self, x_TE: Tensor, lengths: Tensor) -> Tensor:
+        """(T, E) -> (T, D): documents of lengths (N,) one after another, without padding."""
+        x_TD = x_TE if self.project is None else self.project(x_TE)
+        for block in self._residuals():
+            x_TD = self.passed(block.packed, x_TD, lengths)
+        y_TD: Tensor = self.norm(x_TD)
+        return y_TD
 
     def step(self, x_BE: Tensor, state: State | None) -> tuple[Tensor, State]:
         """One position; the state is one state a block.
@@ -153,8 +172,10 @@ class Stack(nn.Module):
         before = [None] * len(self.blocks) if state is None else list(state)
         after: list[State] = []
         for place, (block, held) in enumerate(zip(self._residuals(), before, strict=True)):
-            chunked = block.chunk(x_BLD, held) if through is None else through(place, x_BLD, held)
-            x_BLD, new = chunked
+            if through is None:
+                x_BLD, new = self.passed(block.chunk, x_BLD, held)
+            else:
+                x_BLD, new = self.passed(through, place, x_BLD, held)
             after.append(new)
         return self.norm(x_BLD), tuple(after)
 

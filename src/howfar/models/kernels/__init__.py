@@ -5,7 +5,8 @@ Forms    NAME: the fast one, gradients included; NAME_slow: the twin; NAME_flops
          the sequential form, times two, which is what every budget and price counts
 """
 
-from howfar.models.kernels.choice import compiled, installed, using
+from howfar.models.kernels import graph
+from howfar.models.kernels.choice import as_graph, compiled, installed, using
 from howfar.models.kernels.delta_rule import delta_rule, delta_rule_flops, delta_rule_slow
 from howfar.models.kernels.diagonal_scan import (
     diagonal_scan,
@@ -31,10 +32,12 @@ from howfar.models.kernels.long_convolution import (
     long_convolution_slow,
 )
 from howfar.models.kernels.packed_attention import (
+    each_document,
     packed_attention,
     packed_attention_flops,
     packed_attention_slow,
 )
+from howfar.models.kernels.precision import without_autocast
 from howfar.models.kernels.product import linear
 from howfar.models.kernels.selective_scan import (
     selective_scan,
@@ -53,6 +56,7 @@ from howfar.models.kernels.windowed_attention import (
 )
 
 __all__ = [
+    "as_graph",
     "compiled",
     "delta_rule",
     "delta_rule_flops",
@@ -60,12 +64,14 @@ __all__ = [
     "diagonal_scan",
     "diagonal_scan_flops",
     "diagonal_scan_slow",
+    "each_document",
     "elman_scan",
     "elman_scan_flops",
     "elman_scan_slow",
     "gated_linear_attention",
     "gated_linear_attention_flops",
     "gated_linear_attention_slow",
+    "graph",
     "gru_scan",
     "gru_scan_flops",
     "gru_scan_slow",
@@ -93,4 +99,5 @@ __all__ = [
     "windowed_attention",
     "windowed_attention_flops",
     "windowed_attention_slow",
+    "without_autocast",
 ]

@@ -3,8 +3,10 @@
 Idea     the compiled form is optional (`pip install howfar[fast]`) and answers the same; it takes
          float32 and float64 (and their complex pairs) in memory of the CPU. Everything else, and
          every machine without numba, takes the form in torch
-Choice   `with using("torch"):` or `with using("compiled"):` decide for a while, as tests and
-         benchmarks do; HOWFAR_COMPILED=0 in the environment switches the compiled form off
+         to export a model, the form of `graph`
+Choice   `with using("torch"):`, `using("compiled")` or `using("graph")` decide for a while, as
+         tests, benchmarks and `howfar.bundle.export` do; HOWFAR_COMPILED=0 in the environment
+         switches the compiled form off
 Source   https://numba.readthedocs.io
 """
 
@@ -22,7 +24,7 @@ from torch import Tensor
 
 from howfar.core.errors import UsageError
 
-FORMS = ("auto", "torch", "compiled")
+FORMS = ("auto", "torch", "compiled", "graph")
 DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 _form: ContextVar[str] = ContextVar("form", default="auto")
@@ -45,14 +47,19 @@ def installed() -> bool:
 def compiled(*tensors: Tensor | None) -> bool:
     """Whether the compiled form shall run on these tensors."""
     form = _form.get()
-    if form == "torch" or not installed():
+    if form in {"torch", "graph"} or not installed():
         return False
     return all(x is None or (x.is_cpu and x.dtype in DTYPES) for x in tensors)
 
 
+def as_graph() -> bool:
+    """Whether kernels shall take the form that a graph of any length can hold."""
+    return _form.get() == "graph"
+
+
 @contextmanager
 def using(form: str) -> Iterator[None]:
-    """Decide the form inside a `with` block: "auto", "torch" or "compiled".
+    """Decide the form inside a `with` block: "auto", "torch", "compiled" or "graph".
 
     Raises:
         UsageError: E-OPTION for an unknown form, E-FAST for "compiled" without numba.

@@ -22,6 +22,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from howfar.models.kernels import graph
+from howfar.models.kernels.choice import as_graph
 from howfar.models.kernels.chunks import (
     Segment,
     pair_decay,
@@ -48,6 +50,8 @@ def delta_rule(
     Raises:
         UsageError: E-SHAPE for a state that does not fit.
     """
+    if as_graph():
+        return graph.delta_rule(q_BHLK, k_BHLK, v_BHLV, beta_BHL, log_decay_BHL, state_BHKV)
     dtype = v_BHLV.dtype
     wide = widened((q_BHLK, k_BHLK, v_BHLV, beta_BHL, log_decay_BHL, state_BHKV))
     if state_BHKV is not None:

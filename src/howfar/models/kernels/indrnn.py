@@ -14,8 +14,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from howfar.models.kernels import graph
 from howfar.models.kernels.activation import activate_, activated, known_activation, slope
-from howfar.models.kernels.choice import compiled
+from howfar.models.kernels.choice import as_graph, compiled
 from howfar.models.kernels.once import once_differentiable
 from howfar.models.kernels.shapes import fits
 
@@ -32,6 +33,8 @@ def indrnn_scan(p_LBD: Tensor, u_D: Tensor, h0_BD: Tensor, activation: str = "re
     _, rows, width = p_LBD.shape
     fits("u", u_D, (width,), p_LBD)
     fits("the state", h0_BD, (rows, width), p_LBD)
+    if as_graph():
+        return graph.indrnn_scan(*given, activation)
     if not compiled(*given):
         return cast(Tensor, IndrnnScan.apply(*given, activation))  # type: ignore[no-untyped-call]
     from howfar.models.kernels.compiled_indrnn import CompiledIndrnn  # noqa: PLC0415

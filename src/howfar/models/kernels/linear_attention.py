@@ -20,7 +20,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from howfar.models.kernels import graph
 from howfar.models.kernels.channel_decay import ChannelDecay
+from howfar.models.kernels.choice import as_graph
 from howfar.models.kernels.chunks import (
     Segment,
     pair_decay,
@@ -48,6 +50,8 @@ def gated_linear_attention(
     Raises:
         UsageError: E-SHAPE for a state that does not fit.
     """
+    if as_graph():
+        return graph.gated_linear_attention(q_BHLK, k_BHLK, v_BHLV, log_decay, state_BHKV)
     dtype = v_BHLV.dtype
     wide = widened((q_BHLK, k_BHLK, v_BHLV, log_decay, state_BHKV))
     if state_BHKV is not None:

@@ -23,7 +23,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from howfar.models.kernels.choice import compiled
+from howfar.models.kernels import graph
+from howfar.models.kernels.choice import as_graph, compiled
 from howfar.models.kernels.memory import array, empty
 from howfar.models.kernels.once import once_differentiable
 from howfar.models.kernels.precision import widened
@@ -49,6 +50,8 @@ def linear_recurrence(a_BLD: Tensor, b_BLD: Tensor, h0_BD: Tensor | None = None)
     fits("a", a_BLD, tuple(n if m != 1 else 1 for m, n in pairs), b_BLD)
     if h0_BD is not None:
         fits("the state", h0_BD, (b_BLD.shape[0], b_BLD.shape[2]), b_BLD)
+    if as_graph():
+        return graph.linear_recurrence(a_BLD, b_BLD, h0_BD).to(dtype)
     if b_BLD.numel() == 0:
         return torch.zeros_like(b_BLD, dtype=dtype)
     fast = compiled(a_BLD, b_BLD, h0_BD)

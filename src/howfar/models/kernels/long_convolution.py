@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.fft import irfft, rfft
 from torch.nn import functional as F
 
+from howfar.models.kernels import graph
+from howfar.models.kernels.choice import as_graph
 from howfar.models.kernels.memory import empty
 from howfar.models.kernels.once import once_differentiable
 
@@ -32,6 +34,8 @@ ELEMENTS = 2**18  # numbers of x taken at a time on a CPU: what its caches hold
 
 def long_convolution(x_BLD: Tensor, filter_LD: Tensor) -> Tensor:
     """(B, L, D) -> (B, L, D); the filter may be longer or shorter than the text."""
+    if as_graph():
+        return graph.long_convolution(x_BLD, filter_LD)
     wide = torch.promote_types(torch.promote_types(x_BLD.dtype, filter_LD.dtype), torch.float32)
     y_BLD: Tensor = LongConvolution.apply(x_BLD.to(wide), filter_LD.to(wide))  # type: ignore[no-untyped-call]
     return y_BLD.to(x_BLD.dtype)

@@ -11,6 +11,8 @@ Source   Krell et al. 2021, https://arxiv.org/abs/2107.02027, section 3.2 (atten
          sequences; there by a mask)
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -26,11 +28,26 @@ def packed_attention(
     Raises:
         UsageError: E-SHAPE where the lengths do not add up to T.
     """
-    sizes = _sizes(q_HTD, lengths)
     each = q_HTD.shape[0] // k_GTD.shape[0]
     if each > 1:
         k_GTD, v_GTD = (x.repeat_interleave(each, dim=0) for x in (k_GTD, v_GTD))
-    parts = [torch.split(x, sizes, dim=1) for x in (q_HTD, k_GTD, v_GTD)]
+
+    def attend(q_NHLD: Tensor, k_NHLD: Tensor, v_NHLD: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q_NHLD, k_NHLD, v_NHLD, is_causal=causal)
+
+    return each_document(attend, (q_HTD, k_GTD, v_GTD), lengths)
+
+
+def each_document(
+    attend: Callable[..., Tensor], given: tuple[Tensor, Tensor, Tensor], lengths: Tensor
+) -> Tensor:
+    """(H, T, D) of any attention of batches, `attend(q (N, H, L, D), k, v)`, without padding.
+
+    Raises:
+        UsageError: E-SHAPE where the lengths do not add up to T.
+    """
+    sizes = _sizes(given[0], lengths)
+    parts = [torch.split(x, sizes, dim=1) for x in given]
     alike: dict[int, list[int]] = {}
     for document, size in enumerate(sizes):
         alike.setdefault(size, []).append(document)
@@ -38,10 +55,9 @@ def packed_attention(
     for size, documents in alike.items():
         if size > 0:
             q, k, v = (torch.stack([part[n] for n in documents]) for part in parts)
-            y_NHLD = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-            for document, y_HLD in zip(documents, y_NHLD.unbind(), strict=True):
+            for document, y_HLD in zip(documents, attend(q, k, v).unbind(), strict=True):
                 found[document] = y_HLD
-    return torch.cat(found, dim=1) if found else q_HTD
+    return torch.cat(found, dim=1) if found else given[0]
 
 
 def packed_attention_slow(

@@ -5,10 +5,13 @@ Idea     a state adds up thousands of tokens: in half precision the later ones w
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 
 import torch
 from torch import Tensor
+
+from howfar.models.kernels.choice import as_graph
 
 
 def widened(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -18,6 +21,6 @@ def widened(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
     return [None if x is None else x.to(dtype) for x in tensors]
 
 
-def without_autocast(x: Tensor) -> torch.autocast:
-    """A context in which no operation is narrowed, on the device of x."""
-    return torch.autocast(x.device.type, enabled=False)
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """A context in which no operation is narrowed, on the device of x; a graph has none."""
+    return nullcontext() if as_graph() else torch.autocast(x.device.type, enabled=False)

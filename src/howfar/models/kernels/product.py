@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from howfar.models.kernels.choice import as_graph
 from howfar.models.kernels.once import once_differentiable
 from howfar.models.kernels.precision import without_autocast
 
@@ -25,7 +26,11 @@ ENOUGH = 2**20  # multiply-adds below which asking costs more than it saves
 
 def linear(x: Tensor, weight_DE: Tensor, bias_D: Tensor) -> Tensor:
     """F.linear, sooner; differentiable once where it is the faster one."""
-    if bias_D.dtype != torch.float32 or not _pays(x, weight_DE, x.numel() * len(weight_DE)):
+    if (
+        as_graph()
+        or bias_D.dtype != torch.float32
+        or not _pays(x, weight_DE, x.numel() * len(weight_DE))
+    ):
         return F.linear(x, weight_DE, bias_D)
     return cast(Tensor, Linear.apply(x, weight_DE, bias_D))  # type: ignore[no-untyped-call]
 

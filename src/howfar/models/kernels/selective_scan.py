@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from howfar.models.kernels.choice import compiled
+from howfar.models.kernels import graph
+from howfar.models.kernels.choice import as_graph, compiled
 from howfar.models.kernels.linear_recurrence import run_recurrence
 from howfar.models.kernels.memory import array, empty
 from howfar.models.kernels.once import once_differentiable
@@ -50,6 +51,8 @@ def selective_scan(
     Raises:
         UsageError: E-SHAPE for shapes or devices that do not fit.
     """
+    if as_graph() and h0_BDN is None:
+        return graph.selective_scan(x_BLD, step_BLD, rate_DN, into_BLN, out_BLN)
     if h0_BDN is None:
         h0_BDN = x_BLD.new_zeros(x_BLD.shape[0], *rate_DN.shape)
     if x_BLD.numel() == 0 or rate_DN.numel() == 0:

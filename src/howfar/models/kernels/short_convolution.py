@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from howfar.models.kernels.choice import compiled
+from howfar.models.kernels import graph
+from howfar.models.kernels.choice import as_graph, compiled
 from howfar.models.kernels.memory import array, empty
 from howfar.models.kernels.once import once_differentiable
 from howfar.models.kernels.threads import in_parts
@@ -29,6 +30,8 @@ def short_convolution(
     x_BLD: Tensor, weight_KD: Tensor, bias_D: Tensor | None, past_BPD: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """(B, L, D) and the last k - 1 inputs, (B, k - 1, D), a copy."""
+    if as_graph() and past_BPD is None:
+        return graph.short_convolution(x_BLD, weight_KD, bias_D)
     given = [x for x in (x_BLD, weight_KD, bias_D, past_BPD) if x is not None]
     dtype = reduce(torch.promote_types, (x.dtype for x in given))
     x_BLD, weight_KD = x_BLD.to(dtype), weight_KD.to(dtype)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
+from howfar.models.kernels.choice import as_graph
 from howfar.models.kernels.once import once_differentiable
 from howfar.models.kernels.window_view import Block, View
 
@@ -52,6 +53,10 @@ def windowed_attention(  # noqa: PLR0913 - what can be seen, by keyword only
         named |= {"bias_HX": bias_HX, "sink_q_BHLD": sink_q_BHLD}
         seen: Tensor = handle_torch_function(windowed_attention, tensors, *tensors, window, **named)
         return seen
+    if as_graph():
+        options = {"causal": causal, "sinks": sinks, "lengths": lengths}
+        biases = {"bias_HX": bias_HX, "sink_q_BHLD": sink_q_BHLD}
+        return windowed_attention_slow(q_BHLD, k_BGSD, v_BGSD, window, **options, **biases)  # type: ignore[arg-type]
     sinks = 0 if window is None else sinks
     sink_q_BHLD = sink_q_BHLD if sinks else None
     view = View(q_BHLD.shape[2], k_BGSD.shape[2], window, causal, sinks)
@@ -92,7 +97,7 @@ def windowed_attention_slow(  # noqa: PLR0913 - as the fast one
     if bias_HX is not None:
         first = 0 if causal else (bias_HX.shape[1] - 1) // 2
         scores_BHLS = scores_BHLS + bias_HX[:, (lag_LS + first).clamp(0, bias_HX.shape[1] - 1)]
-    seen_BHLS = seen_LS.expand(len(q_BHLD), 1, asked, held)
+    seen_BHLS = seen_LS.expand(q_BHLD.shape[0], 1, asked, held)
     if lengths is not None:
         real_BS = place_S < lengths[:, None]
         seen_BHLS = seen_BHLS & (real_BS[:, None, None] | (place_L1 == place_S))
@@ -222,9 +227,10 @@ class Windowed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy_BHLD: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Gradients of q, k, v, bias and sink_q."""
+        saved = ctx.saved_tensors  # once: what is recomputed is given a single time
         with torch.autocast(dy_BHLD.device.type, enabled=False):
-            slope = Slope(ctx.view, ctx.saved_tensors[3]) if ctx.needs_input_grad[5] else None
-            found = back(ctx.view, ctx.saved_tensors, dy_BHLD, slope)
+            slope = Slope(ctx.view, saved[3]) if ctx.needs_input_grad[5] else None
+            found = back(ctx.view, saved, dy_BHLD, slope)
             bias = None if slope is None else slope.total()
         return None, None, *found[:3], bias, found[3]
 

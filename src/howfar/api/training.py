@@ -1,0 +1,69 @@
+"""From a file to a model one can keep: read, train, score beside its baselines, write."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from howfar.bundle.bundle import Bundle
+from howfar.bundle.evaluate import evaluate
+from howfar.bundle.opening import CorpusOptions, open_corpus
+from howfar.bundle.recipe import Recipe
+from howfar.bundle.training import TOKENS, Place, Watching, keep, train
+from howfar.record.evaluation import Evaluation
+from howfar.record.training import Training
+from howfar.study.beside import beside
+from howfar.study.provenance import provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A run that ended. bundle, evaluation: of one that is done; of the test part."""
+
+    training: Training
+    bundle: Bundle | None = None
+    evaluation: Evaluation | None = None
+
+
+def train_file(  # noqa: PLR0913 - by keyword only
+    source: Any,  # noqa: ANN401 - a path, "-", "hf:NAME" or a data set
+    aim: Any = None,  # noqa: ANN401 - a name of `howfar.data.examples.AIMS`
+    *,
+    reading: CorpusOptions,
+    recipe: Recipe,
+    place: Place,
+    watching: Watching,
+    baselines: bool = True,
+    say: Callable[[Any], None] = lambda data: None,
+    command: str = "",
+) -> Ended:
+    """Train on a file and keep the model in `place`.
+
+    Args:
+        source: what to read.
+        aim: what to learn; None: as it suits the data.
+        reading: how to read.
+        recipe: what to build and how to train it.
+        place: where the run and the model are kept.
+        watching: who is told, and who may stop it.
+        baselines: score simple predictors on the same test rows.
+        say: told what was read, before training starts.
+        command: how it was asked for.
+
+    Raises:
+        HowfarError: whatever is wrong, in one line.
+    """
+    reading = replace(reading, seed=recipe.seed, folder=Path(place.folder) / TOKENS)
+    corpus = open_corpus(source, aim, reading)
+    say(corpus.data)
+    versions = provenance(torch.get_num_threads())
+    done = train(corpus, recipe, place, watching, command=command, provenance=versions)
+    if done.bundle is None or not watching.world.first:
+        return Ended(done.training)
+    found = evaluate(done.bundle, corpus, "test")
+    rivals = (*found.baselines, *(beside(corpus, recipe.seed) if baselines else ()))
+    bundle = keep(done, place, found.scores, rivals)
+    assert bundle.training is not None
+    return Ended(bundle.training, bundle, found)

@@ -1,0 +1,311 @@
+"""From a corpus and a recipe to a bundle: one run that can stop anywhere and go on.
+
+Idea     a run lives in FOLDER/checkpoints while it trains; when it is done the whole folder is
+         exchanged for the bundle in one step. A folder is thus empty, a run, or a bundle
+Resume   same corpus, same recipe, same bits of software: the same weights as without the stop
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from howfar.bundle.build import model_of
+from howfar.bundle.bundle import Bundle
+from howfar.bundle.recipe import Recipe
+from howfar.bundle.save import save
+from howfar.bundle.settings import Settings
+from howfar.core.errors import DataError, StoreError, UsageError
+from howfar.core.seeds import Seeds
+from howfar.core.store import MANIFEST, check_writable, sweep
+from howfar.data.examples import Corpus, Examples
+from howfar.data.sources import CorpusSource, source_for
+from howfar.record.comparison import Baseline, Score
+from howfar.record.training import Training
+from howfar.train import Moment, Trained, TrainOptions, fit
+from howfar.train.checkpoint import Checkpoints
+from howfar.train.processes import World
+
+CHECKPOINTS, PRETRAINED, TOKENS = "checkpoints", "pretraining", "tokens"
+COPIES = 8  # of the weights that a run writes at most: two checkpoints of weights, best, 2 moments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a run is kept.
+
+    resume: go on if it was begun. inexact: go on where software or threads have changed, so that
+    other bits may come out. overwrite: a finished model that stands there.
+    """
+
+    folder: Path
+    resume: bool = False
+    inexact: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watching:
+    """Who is told, who may stop the run, and who else works on it."""
+
+    progress: Callable[[str, Moment], None] | None = None  # the stage's name, where it stands
+    stop: Callable[[], bool] = lambda: False
+    world: World = field(default_factory=World)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that ended: the model it gave, or why it gave none; `stopped` by who asked."""
+
+    training: Training
+    bundle: Bundle | None = None
+
+
+def train(
+    corpus: Corpus,
+    recipe: Recipe,
+    place: Place | None = None,
+    watching: Watching | None = None,
+    *,
+    command: str = "",
+    provenance: dict[str, Any] | None = None,
+) -> Finished:
+    """Train a model, and keep it in `place`.
+
+    Args:
+        corpus: what to train on.
+        recipe: what to train.
+        place: where the run and the model are kept; None: in memory alone.
+        watching: who is told.
+        command: how it was asked for, for the record.
+        provenance: versions and settings that can change a number.
+
+    Raises:
+        UsageError: E-OPTION and the like. StoreError: E-EXISTS, E-OTHER-RUN, E-INEXACT, E-CKPT.
+        EnvironmentFault: E-DISK, E-PERMISSION, before the first step where it can be known.
+    """
+    watching = watching or Watching()
+    if not len(corpus.train) or not len(corpus.validation):
+        raise DataError("E-TOO-FEW", "There is nothing to train or to choose on.", "more rows")
+    settings = recipe.settings(corpus)
+    model = model_of(settings, Seeds(recipe.seed).torch("init"))
+    source = source_of(corpus, recipe)
+    options = recipe.training(corpus, source.tokens_per_epoch)
+    run = _Run(corpus, recipe, settings, options, place, watching, provenance or {})
+    run.prepare(model)
+    if recipe.pretrain is not None:
+        early = run.pretrain(model)
+        if early is not None:
+            return Finished(run.record(model, early, command))
+    done = run.fit("training", model, source, options, CHECKPOINTS)
+    record = run.record(model, done, command)
+    if done.status != "done":
+        return Finished(record)
+    return Finished(
+        record,
+        Bundle(
+            settings=settings,
+            model=model.eval(),
+            tokeniser=corpus.tokeniser,
+            target_tokeniser=corpus.target_tokeniser,
+            training=record,
+        ),
+    )
+
+
+def keep(
+    finished: Finished, place: Place, scores: Sequence[Score], baselines: Sequence[Baseline]
+) -> Bundle:
+    """Write the model with what it scored; the run's checkpoints go in the same step.
+
+    Raises:
+        EnvironmentFault: E-DISK, E-PERMISSION, E-WRITE; the run is then left as it was.
+    """
+    assert finished.bundle is not None
+    record = replace(finished.training, scores=tuple(scores), baselines=tuple(baselines))
+    bundle = replace(finished.bundle, training=record)
+    save(bundle, place.folder, replace=True)
+    return bundle
+
+
+def source_of(corpus: Corpus, recipe: Recipe) -> CorpusSource:
+    """The batches of a recipe."""
+    return source_for(
+        corpus,
+        rows=recipe.rows,
+        tokens=recipe.batch_tokens,
+        seed=recipe.seed,
+        carry=recipe.carries(corpus),
+        pack=recipe.pack,
+        slots=int(recipe.options.get("slots", 1)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    corpus: Corpus
+    recipe: Recipe
+    settings: Settings
+    options: TrainOptions
+    place: Place | None
+    watching: Watching
+    provenance: dict[str, Any]
+
+    def prepare(self, model: nn.Module) -> None:
+        """Make sure of the folder before anything is computed."""
+        place, world = self.place, self.watching.world
+        if place is None:
+            return
+        if world.first:
+            _refuse_foreign(place)
+            size = sum(p.numel() * p.element_size() for p in model.parameters())
+            check_writable(place.folder, COPIES * size)
+            sweep(place.folder)
+            sweep(place.folder.absolute().parent)
+        world.wait()
+
+    def pretrain(self, model: nn.Module) -> Trained | None:
+        """Train embedding and body on the texts alone; how it went if that ended the run."""
+        settings, corpus = self.settings, self.corpus
+        denoise = self.recipe.pretrain == "denoise"
+        vocabulary = settings.vocabulary + denoise
+        texts = replace(
+            corpus,
+            aim="masked" if denoise else "lm",
+            vocabulary=vocabulary,
+            mask=settings.vocabulary if denoise else None,
+            names=(),
+            scale=None,
+            **{part: Examples(ids=corpus.part(part).ids) for part in ("train", "validation")},
+        )
+        shape = replace(
+            settings, aim=texts.aim, vocabulary=vocabulary, outputs=vocabulary, pooled=False
+        )
+        early = model_of(shape, Seeds(self.recipe.seed).torch("pretraining"))
+        recipe = replace(self.recipe, pretrain=None, balanced=False, pack=not denoise, carry=False)
+        source = source_of(texts, recipe)
+        options = replace(self.options, weights=None, smoothing=0.0, select="loss", carry=False)
+        done = self.fit("pretraining", early, source, options, PRETRAINED)
+        if done.status != "done":
+            return done
+        with torch.no_grad():
+            model.embedding.weight.copy_(early.embedding.weight[: settings.vocabulary])  # type: ignore[operator, union-attr, index]
+        model.body.load_state_dict(early.body.state_dict())  # type: ignore[operator, union-attr, arg-type]
+        return None
+
+    def fit(
+        self,
+        stage: str,
+        model: nn.Module,
+        source: CorpusSource,
+        options: TrainOptions,
+        folder: str,
+    ) -> Trained:
+        """One stage, with its checkpoints."""
+        watching, progress = self.watching, None
+        if watching.progress is not None:
+            listen = watching.progress
+
+            def progress(now: Moment) -> None:
+                listen(stage, now)
+
+        checkpoints = None
+        if self.place is not None:
+            identity = self._identity(options) | {"stage": stage}
+            checkpoints = Checkpoints(self.place.folder / folder, identity)
+        return fit(
+            model,
+            source,
+            options,
+            progress,
+            checkpoints=checkpoints,
+            stop=watching.stop,
+            world=watching.world,
+        )
+
+    def record(self, model: nn.Module, done: Trained, command: str) -> Training:
+        """What is kept of the run."""
+        count = getattr(model, "count", None)
+        total = sum(p.numel() for p in model.parameters())
+        return Training(
+            aim=self.corpus.aim,
+            family=self.recipe.family,
+            seed=self.recipe.seed,
+            budget=str(self.options.budget),
+            learning_rate=self.options.learning_rate,
+            status=done.status,
+            reason=done.reason,
+            steps=done.steps,
+            tokens=done.tokens,
+            seconds=done.seconds,
+            flops=done.flops,
+            best_step=done.best_step,
+            points=tuple(done.points),
+            parameters=count() if count is not None else {"all": total},
+            settings=_plain(asdict(self.options)) | {"rows": self.recipe.rows},
+            data=self.corpus.data,
+            inexact=self.place is not None and self.place.inexact,
+            command=command,
+            provenance=self.provenance,
+        )
+
+    def _identity(self, options: TrainOptions) -> dict[str, Any]:
+        """What must be the same to go on; without versions where other bits are allowed."""
+        plan = _plain(asdict(options))
+        plan.pop("checkpoint_every")  # when a run is kept does not change it
+        same: dict[str, Any] = {
+            "data": self.corpus.data.sha256,
+            "tokeniser": _digest(self.corpus.tokeniser.library.to_str()),
+            "model": _plain(asdict(self.settings)),
+            "options": plan,
+            "batches": [self.recipe.rows, self.recipe.batch_tokens, self.recipe.pack],
+            "pretrain": self.recipe.pretrain,
+        }
+        if self.place is not None and not self.place.inexact:
+            same["software"] = {
+                "torch": torch.__version__,
+                "cpu": torch.backends.cpu.get_cpu_capability(),
+                "threads": torch.get_num_threads(),
+            }
+        return json.loads(json.dumps(same))  # type: ignore[no-any-return]
+
+
+def _refuse_foreign(place: Place) -> None:
+    """Refuse a folder with a model in it, or with anything that is not a run's."""
+    try:
+        names = {path.name for path in place.folder.iterdir()}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as fault:
+        message = f"{place.folder} is a file."
+        raise UsageError("E-NO-FILE", message, "another --out") from fault
+    begun = bool(names & {CHECKPOINTS, PRETRAINED})
+    if MANIFEST in names:
+        if place.overwrite:
+            return
+        message = f"There is a finished model in {place.folder}."
+        raise StoreError("E-EXISTS", message, "another --out, or --overwrite")
+    strange = sorted(n for n in names - {CHECKPOINTS, PRETRAINED, TOKENS} if not n.startswith("."))
+    if strange:
+        message = f"{place.folder} holds other files, such as {strange[0]!a}."
+        raise UsageError("E-EXISTS", message, "an empty folder for --out")
+    if begun and not place.resume:
+        message = f"A run was begun in {place.folder}."
+        raise StoreError("E-EXISTS", message, "--resume goes on with it; or another --out")
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value if isinstance(value, (str, int, float, bool)) else str(value)
+        for name, value in options.items()
+        if value is not None
+    }
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Batches for every aim: which rows go together, and what is asked of them."""

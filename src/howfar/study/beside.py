@@ -1,0 +1,63 @@
+"""Predictors that read, but know nothing of order or distance, beside a trained model.
+
+Idea     words and word pairs for classes, each token's commonest tag for tags, n-grams for text
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from howfar.core.batch import IGNORED
+from howfar.data.examples import Corpus
+from howfar.data.ragged import Ragged
+from howfar.record.comparison import Baseline
+from howfar.study.baselines import tfidf
+from howfar.study.score import accuracy_score
+
+
+def beside(corpus: Corpus, seed: int) -> tuple[Baseline, ...]:
+    """Baselines of a corpus's test part; none where there is no test row, or none is known."""
+    found = BASELINES.get(corpus.aim)
+    return found(corpus, seed) if found is not None and len(corpus.test) else ()
+
+
+def _classes(corpus: Corpus, seed: int) -> tuple[Baseline, ...]:
+    train, test = corpus.train, corpus.test
+    if train.texts is None or test.texts is None:
+        return ()
+    truth = np.asarray(test.targets)
+    guess = tfidf(train.texts, np.asarray(train.targets), test.texts)
+    score = accuracy_score((guess.labels == truth)[None], seed)
+    return (Baseline(name="TF-IDF + logistic regression", score=score, note=guess.note),)
+
+
+def _tags(corpus: Corpus, seed: int) -> tuple[Baseline, ...]:
+    """Each token's commonest tag in training; for unknown tokens the commonest of all."""
+    train, test = corpus.train, corpus.test
+    assert isinstance(train.targets, Ragged)
+    assert isinstance(test.targets, Ragged)
+    by_token: dict[int, Counter[int]] = {}
+    of_all: Counter[int] = Counter()
+    for tokens, tags in zip(train.ids, train.targets, strict=True):
+        for token, tag in zip(tokens.tolist(), tags.tolist(), strict=True):
+            by_token.setdefault(token, Counter())[tag] += 1
+            of_all[tag] += 1
+    usual = of_all.most_common(1)[0][0]
+    found = {token: counts.most_common(1)[0][0] for token, counts in by_token.items()}
+    right = [
+        found.get(token, usual) == tag
+        for tokens, tags in zip(test.ids, test.targets, strict=True)
+        for token, tag in zip(tokens.tolist(), tags.tolist(), strict=True)
+        if tag not in (-1, IGNORED)
+    ]
+    if not right:
+        return ()
+    score = accuracy_score(np.asarray(right)[None], seed)
+    return (Baseline(name="each token's commonest tag", score=score),)
+
+
+BASELINES: dict[str, Callable[[Corpus, int], tuple[Baseline, ...]]] = {
+    "classification": _classes,
+    "tagging": _tags,
+}
