@@ -150,7 +150,7 @@ def influence_part(repeats):
 
 def captum_part(repeats):
     """(d) against one ablation a position."""
-    from captum.attr import FeatureAblation  # noqa: PLC0415 - a peer, needed here alone
+    from captum.attr import FeatureAblation
 
     tokens = drawn(ROWS, LENGTH)
     lengths = torch.full((ROWS,), LENGTH)

@@ -1,4 +1,4 @@
-"""Two processes give what one gives, are cut and go on, as two and as one; shared parameters too."""
+"""Two processes give what one gives, are cut and go on as two and as one, whole or in shares."""
 
 import os
 import subprocess

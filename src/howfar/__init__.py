@@ -9,30 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from howfar.api import Compared as Compared
-    from howfar.api import attention as attention
-    from howfar.api import audit as audit
-    from howfar.api import build as build
-    from howfar.api import build_seq2seq as build_seq2seq
-    from howfar.api import compare as compare
-    from howfar.api import context as context
-    from howfar.api import demand as demand
-    from howfar.api import families as families
-    from howfar.api import fragments as fragments
-    from howfar.api import gradient as gradient
-    from howfar.api import influence as influence
-    from howfar.api import interaction as interaction
-    from howfar.api import reach as reach
-    from howfar.api import retention as retention
-    from howfar.api import structure as structure
-    from howfar.api import task as task
-    from howfar.api import tasks as tasks
+    from howfar.api.bundles import load as load
+    from howfar.api.comparing import Compared as Compared
+    from howfar.api.comparing import compare as compare
+    from howfar.api.comparing import demand as demand
+    from howfar.api.estimator import TextClassifier as TextClassifier
+    from howfar.api.families import families as families
+    from howfar.api.measures import attention as attention
+    from howfar.api.measures import audit as audit
+    from howfar.api.measures import context as context
+    from howfar.api.measures import fragments as fragments
+    from howfar.api.measures import gradient as gradient
+    from howfar.api.measures import influence as influence
+    from howfar.api.measures import interaction as interaction
+    from howfar.api.measures import reach as reach
+    from howfar.api.measures import retention as retention
+    from howfar.api.measures import structure as structure
+    from howfar.api.training import train as train
     from howfar.core.errors import HowfarError as HowfarError
+    from howfar.models import build as build
+    from howfar.models import build_seq2seq as build_seq2seq
+    from howfar.tasks import task as task
+    from howfar.tasks import tasks as tasks
 
 __version__ = "0.1.0"
 __all__ = [
     "Compared",
     "HowfarError",
+    "TextClassifier",
     "attention",
     "audit",
     "build",
@@ -45,11 +49,13 @@ __all__ = [
     "gradient",
     "influence",
     "interaction",
+    "load",
     "reach",
     "retention",
     "structure",
     "task",
     "tasks",
+    "train",
 ]
 
 
@@ -57,8 +63,9 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a lazy import of anything p
     """Import what is asked for on first use: `import howfar` alone loads no torch."""
     if name == "HowfarError":
         return import_module("howfar.core.errors").HowfarError
-    if name in __all__:
-        return getattr(import_module("howfar.api"), name)
+    homes: dict[str, str] = import_module("howfar.api").HOMES
+    if name in homes:
+        return getattr(import_module(homes[name]), name)
     raise AttributeError(f"module 'howfar' has no attribute {name!r}")
 
 

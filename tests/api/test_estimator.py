@@ -66,7 +66,7 @@ def train_texts(texts, labels, **options):
 @pytest.fixture(autouse=True)
 def training(monkeypatch):
     monkeypatch.setitem(
-        sys.modules, "howfar.bundle.training", SimpleNamespace(train_texts=train_texts)
+        sys.modules, "howfar.bundle.from_texts", SimpleNamespace(train_texts=train_texts)
     )
     asked.clear()
 

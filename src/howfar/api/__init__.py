@@ -1,46 +1,29 @@
-"""What a script calls: `howfar.reach`, `howfar.compare`, `howfar.build` and the rest.
+"""What a script calls: `howfar.reach`, `howfar.train`, `howfar.load` and the rest.
 
-Idea     thin functions over the rooms; the names and shapes here are what users' code relies on
+Idea     thin functions over the rooms; the names and shapes here are what users' code relies on.
+         `HOMES` says where each one lives, and only that file is loaded when it is asked for
 """
 
-from howfar.api.comparing import Compared, compare, demand
-from howfar.api.measures import (
-    attention,
-    audit,
-    context,
-    fragments,
-    gradient,
-    influence,
-    interaction,
-    reach,
-    retention,
-    structure,
-)
-from howfar.models import MODELS, Family, build, build_seq2seq
-from howfar.tasks import task, tasks
-
-__all__ = [
-    "Compared",
-    "attention",
-    "audit",
-    "build",
-    "build_seq2seq",
-    "compare",
-    "context",
-    "demand",
-    "families",
-    "fragments",
-    "gradient",
-    "influence",
-    "interaction",
-    "reach",
-    "retention",
-    "structure",
-    "task",
-    "tasks",
-]
-
-
-def families() -> dict[str, Family]:
-    """All families by name, each with its kind, equation, shapes, reach, state and source."""
-    return dict(MODELS)
+HOMES = {
+    "Compared": "howfar.api.comparing",
+    "TextClassifier": "howfar.api.estimator",
+    "attention": "howfar.api.measures",
+    "audit": "howfar.api.measures",
+    "build": "howfar.models",
+    "build_seq2seq": "howfar.models",
+    "compare": "howfar.api.comparing",
+    "context": "howfar.api.measures",
+    "demand": "howfar.api.comparing",
+    "families": "howfar.api.families",
+    "fragments": "howfar.api.measures",
+    "gradient": "howfar.api.measures",
+    "influence": "howfar.api.measures",
+    "interaction": "howfar.api.measures",
+    "load": "howfar.api.bundles",
+    "reach": "howfar.api.measures",
+    "retention": "howfar.api.measures",
+    "structure": "howfar.api.measures",
+    "task": "howfar.tasks",
+    "tasks": "howfar.tasks",
+    "train": "howfar.api.training",
+}

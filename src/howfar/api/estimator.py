@@ -93,7 +93,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         seed = self.random_state
         if not isinstance(seed, (int, np.integer)):
             seed = check_random_state(seed).randint(_MOST_SEEDS)
-        bundle: Bundle = import_module("howfar.bundle.training").train_texts(
+        bundle: Bundle = import_module("howfar.bundle.from_texts").train_texts(
             texts,
             [names[code] for code in codes],
             family=self.family,

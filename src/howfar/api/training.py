@@ -1,21 +1,26 @@
 """From a file to a model one can keep: read, train, score beside its baselines, write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from howfar.api.options import options as built
 from howfar.bundle.bundle import Bundle
 from howfar.bundle.evaluate import evaluate
 from howfar.bundle.opening import CorpusOptions, open_corpus
+from howfar.bundle.place import TOKENS, Place
 from howfar.bundle.recipe import Recipe
-from howfar.bundle.training import TOKENS, Place, Watching, keep, train
+from howfar.bundle.training import Watching, keep
+from howfar.bundle.training import train as train_corpus
 from howfar.record.evaluation import Evaluation
 from howfar.record.training import Training
 from howfar.study.beside import beside
 from howfar.study.provenance import provenance
+from howfar.train import Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ def train_file(  # noqa: PLR0913 - by keyword only
     corpus = open_corpus(source, aim, reading)
     say(corpus.data)
     versions = provenance(torch.get_num_threads())
-    done = train(corpus, recipe, place, watching, command=command, provenance=versions)
+    done = train_corpus(corpus, recipe, place, watching, command=command, provenance=versions)
     if done.bundle is None or not watching.world.first:
         return Ended(done.training)
     found = evaluate(done.bundle, corpus, "test")
@@ -67,3 +72,44 @@ def train_file(  # noqa: PLR0913 - by keyword only
     bundle = keep(done, place, found.scores, rivals)
     assert bundle.training is not None
     return Ended(bundle.training, bundle, found)
+
+
+def train(
+    source: Any,  # noqa: ANN401
+    out: str | PathLike[str],
+    *,
+    aim: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    reading: Mapping[str, Any] | None = None,
+    **recipe: Any,  # noqa: ANN401 - fields of Recipe
+) -> Ended:
+    """Train a model on a source and keep it in the folder `out`, as `howfar train` does.
+
+    Args:
+        source: a path, "hf:NAME", a shipped set's name, or a `datasets.Dataset`.
+        out: a folder that is empty or not there, or that of a run to go on with.
+        aim: "classification", "multilabel", "tagging", "regression", "lm", "masked", "seq2seq";
+            None: as it suits the data.
+        resume: go on where a run in `out` stopped.
+        overwrite: replace a finished model in `out`.
+        reading: fields of `CorpusOptions`: text, label, test, tokens, length, ...
+        **recipe: family="gru", budget="5 epochs", learning_rate, width, seed, ... and the other
+            fields of `howfar.bundle.recipe.Recipe`.
+
+    Returns:
+        `.bundle` to use at once, `.training` and `.evaluation`, the records.
+
+    Raises:
+        HowfarError: whatever is wrong, in one line.
+    """
+    amount = recipe.pop("budget", None)
+    budget = Budget.parse(amount) if isinstance(amount, str) else amount
+    return train_file(
+        source,
+        aim,
+        reading=built(CorpusOptions, dict(reading or {})),
+        recipe=built(Recipe, {"budget": budget, **recipe}),
+        place=Place(folder=Path(out), resume=resume, overwrite=overwrite),
+        watching=Watching(),
+    )

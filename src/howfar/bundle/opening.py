@@ -8,6 +8,8 @@ from howfar.data.corpus import CorpusOptions, load_corpus
 from howfar.data.examples import Aim, Corpus
 from howfar.data.large import is_large, load_large
 
+__all__ = ["CorpusOptions", "open_corpus"]
+
 WINDOW = 128  # tokens, of a large text
 
 
@@ -30,6 +32,7 @@ def open_corpus(
             length=options.length or WINDOW,
             folder=options.folder,
             encoding=options.encoding,
+            encoding_errors=options.encoding_errors,
             max_vocabulary=options.max_vocabulary,
             progress=progress,
         )

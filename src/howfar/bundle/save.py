@@ -7,6 +7,7 @@ Files    weights.safetensors, config.json, tokenizer.json, target_tokenizer.json
 """
 
 import os
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,19 +30,26 @@ NEEDED = (WEIGHTS, CONFIG, TOKENISER, CARD)
 FILES = (*NEEDED, TARGET_TOKENISER, TRAINING, MANIFEST)  # all that a bundle may hold
 
 
-def save(bundle: Bundle, path: str | os.PathLike[str], *, replace: bool = False) -> None:
+def save(
+    bundle: Bundle,
+    path: str | os.PathLike[str],
+    *,
+    replace: bool = False,
+    own: Collection[str] = (),
+) -> None:
     """Write a bundle to the folder `path`.
 
     Args:
         bundle: what to write; its weights must be on a device that can be read.
         path: a folder that does not exist yet.
         replace: an existing bundle there gives way, once the new one is written whole.
+        own: what else may lie in the old folder, and goes with it: a run's checkpoints.
 
     Raises:
         StoreError: E-EXISTS. EnvironmentFault: E-DISK, E-PERMISSION, E-WRITE.
     """
     about = {"kind": KIND, "schema": SCHEMA, "howfar": version("howfar")}
-    write_folder(Path(path), files_of(bundle), about=about, replace=replace)
+    write_folder(Path(path), files_of(bundle), about=about, replace=replace, own=own)
 
 
 def files_of(bundle: Bundle) -> dict[str, bytes | Write]:

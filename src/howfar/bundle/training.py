@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,12 +16,12 @@ from torch import nn
 
 from howfar.bundle.build import model_of
 from howfar.bundle.bundle import Bundle
+from howfar.bundle.place import CHECKPOINTS, PRETRAINED, TOKENS, Place, prepare
 from howfar.bundle.recipe import Recipe
 from howfar.bundle.save import save
 from howfar.bundle.settings import Settings
-from howfar.core.errors import DataError, StoreError, UsageError
+from howfar.core.errors import DataError
 from howfar.core.seeds import Seeds
-from howfar.core.store import MANIFEST, check_writable, sweep
 from howfar.data.examples import Corpus, Examples
 from howfar.data.sources import CorpusSource, source_for
 from howfar.record.comparison import Baseline, Score
@@ -30,23 +29,6 @@ from howfar.record.training import Training
 from howfar.train import Moment, Trained, TrainOptions, fit
 from howfar.train.checkpoint import Checkpoints
 from howfar.train.processes import World
-
-CHECKPOINTS, PRETRAINED, TOKENS = "checkpoints", "pretraining", "tokens"
-COPIES = 8  # of the weights that a run writes at most: two checkpoints of weights, best, 2 moments
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a run is kept.
-
-    resume: go on if it was begun. inexact: go on where software or threads have changed, so that
-    other bits may come out. overwrite: a finished model that stands there.
-    """
-
-    folder: Path
-    resume: bool = False
-    inexact: bool = False
-    overwrite: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +111,7 @@ def keep(
     assert finished.bundle is not None
     record = replace(finished.training, scores=tuple(scores), baselines=tuple(baselines))
     bundle = replace(finished.bundle, training=record)
-    save(bundle, place.folder, replace=True)
+    save(bundle, place.folder, replace=True, own=(CHECKPOINTS, PRETRAINED, TOKENS))
     return bundle
 
 
@@ -158,36 +140,34 @@ class _Run:
 
     def prepare(self, model: nn.Module) -> None:
         """Make sure of the folder before anything is computed."""
-        place, world = self.place, self.watching.world
-        if place is None:
+        if self.place is None:
             return
-        if world.first:
-            _refuse_foreign(place)
-            size = sum(p.numel() * p.element_size() for p in model.parameters())
-            check_writable(place.folder, COPIES * size)
-            sweep(place.folder)
-            sweep(place.folder.absolute().parent)
-        world.wait()
+        if self.watching.world.first:
+            prepare(self.place, sum(p.numel() * p.element_size() for p in model.parameters()))
+        self.watching.world.wait()
 
     def pretrain(self, model: nn.Module) -> Trained | None:
         """Train embedding and body on the texts alone; how it went if that ended the run."""
         settings, corpus = self.settings, self.corpus
         denoise = self.recipe.pretrain == "denoise"
-        vocabulary = settings.vocabulary + denoise
+        more = settings.vocabulary  # an id of its own: what hides a token, or ends a text
+        vocabulary = settings.vocabulary + 1
         texts = replace(
             corpus,
             aim="masked" if denoise else "lm",
             vocabulary=vocabulary,
-            mask=settings.vocabulary if denoise else None,
+            mask=more if denoise else None,
+            end=None if denoise else more,
             names=(),
             scale=None,
-            **{part: Examples(ids=corpus.part(part).ids) for part in ("train", "validation")},
+            train=Examples(ids=corpus.train.ids),
+            validation=Examples(ids=corpus.validation.ids),
         )
         shape = replace(
             settings, aim=texts.aim, vocabulary=vocabulary, outputs=vocabulary, pooled=False
         )
         early = model_of(shape, Seeds(self.recipe.seed).torch("pretraining"))
-        recipe = replace(self.recipe, pretrain=None, balanced=False, pack=not denoise, carry=False)
+        recipe = replace(self.recipe, pretrain=None, balanced=False, pack=False, carry=False)
         source = source_of(texts, recipe)
         options = replace(self.options, weights=None, smoothing=0.0, select="loss", carry=False)
         done = self.fit("pretraining", early, source, options, PRETRAINED)
@@ -195,7 +175,7 @@ class _Run:
             return done
         with torch.no_grad():
             model.embedding.weight.copy_(early.embedding.weight[: settings.vocabulary])  # type: ignore[operator, union-attr, index]
-        model.body.load_state_dict(early.body.state_dict())  # type: ignore[operator, union-attr, arg-type]
+        model.body.load_state_dict(early.body.state_dict())  # type: ignore[union-attr]
         return None
 
     def fit(
@@ -273,30 +253,6 @@ class _Run:
                 "threads": torch.get_num_threads(),
             }
         return json.loads(json.dumps(same))  # type: ignore[no-any-return]
-
-
-def _refuse_foreign(place: Place) -> None:
-    """Refuse a folder with a model in it, or with anything that is not a run's."""
-    try:
-        names = {path.name for path in place.folder.iterdir()}
-    except FileNotFoundError:
-        return
-    except NotADirectoryError as fault:
-        message = f"{place.folder} is a file."
-        raise UsageError("E-NO-FILE", message, "another --out") from fault
-    begun = bool(names & {CHECKPOINTS, PRETRAINED})
-    if MANIFEST in names:
-        if place.overwrite:
-            return
-        message = f"There is a finished model in {place.folder}."
-        raise StoreError("E-EXISTS", message, "another --out, or --overwrite")
-    strange = sorted(n for n in names - {CHECKPOINTS, PRETRAINED, TOKENS} if not n.startswith("."))
-    if strange:
-        message = f"{place.folder} holds other files, such as {strange[0]!a}."
-        raise UsageError("E-EXISTS", message, "an empty folder for --out")
-    if begun and not place.resume:
-        message = f"A run was begun in {place.folder}."
-        raise StoreError("E-EXISTS", message, "--resume goes on with it; or another --out")
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:

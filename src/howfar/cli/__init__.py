@@ -15,10 +15,15 @@ import click
 
 from howfar.cli.audit import audit_command
 from howfar.cli.compare import compare_command
+from howfar.cli.data import data_command
 from howfar.cli.demand import demand_command
 from howfar.cli.demo import demo_command
 from howfar.cli.errors import explain
+from howfar.cli.evaluate import evaluate_command
+from howfar.cli.export import export_command
+from howfar.cli.generate import generate_command
 from howfar.cli.models import models_command
+from howfar.cli.predict import predict_command
 from howfar.cli.reach import reach_command
 from howfar.cli.train import train_command
 from howfar.cli.write import settle
@@ -59,9 +64,14 @@ def cli(ctx: click.Context) -> None:
 
 cli.add_command(audit_command)
 cli.add_command(compare_command)
+cli.add_command(data_command)
 cli.add_command(demand_command)
 cli.add_command(demo_command)
+cli.add_command(evaluate_command)
+cli.add_command(export_command)
+cli.add_command(generate_command)
 cli.add_command(models_command)
+cli.add_command(predict_command)
 cli.add_command(reach_command)
 cli.add_command(train_command)
 

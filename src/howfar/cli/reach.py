@@ -84,7 +84,7 @@ def reach_command(
 ) -> int:
     """Measure how far back MODEL looks when it is asked about DATA.
 
-    MODEL is hf:FOLDER_OR_NAME, or package.module:name of a module, a function of tokens, or a
+    MODEL is a folder that `howfar train` made, hf:FOLDER_OR_NAME, or package.module:name of a module, a function of tokens, or a
     factory of either. DATA is a text, a table, a shipped set, an .npy array of tokens, or
     package.module:name of an array or a function that gives one; or --random. Exit code 1: some
     of several measures could not be made.
@@ -209,7 +209,7 @@ def open_subject(model: str, data: str | None, options: dict[str, Any]) -> Subje
     """
     import torch
 
-    from howfar.adapt import adapt, open_model
+    from howfar.adapt import adapt
     from howfar.cli.compare import checked_device
     from howfar.cli.rows import Wanted, rows_of
     from howfar.measure import probe
@@ -219,7 +219,7 @@ def open_subject(model: str, data: str | None, options: dict[str, Any]) -> Subje
         sys.path.insert(0, "")  # a module of the working folder, as with `python -m`
     torch.set_num_threads(options["threads"])
     device = checked_device(options["device"])
-    opened = open_model(model)
+    opened = opened_model(model)
     fields = [f.name for f in dataclasses.fields(Wanted) if f.name != "data"]
     wanted = Wanted(data=data, **{name: options[name] for name in fields})
     inner = opened.model.to(device) if isinstance(opened.model, torch.nn.Module) else opened.model
@@ -253,6 +253,32 @@ def open_subject(model: str, data: str | None, options: dict[str, Any]) -> Subje
         next_known=hasattr(predict, "short") and predict.short and not pooled,
         data={"model": about, "data": told},
     )
+
+
+def opened_model(name: str) -> Any:
+    """A model of elsewhere, or one that `howfar train` kept, with its own tokeniser.
+
+    Raises:
+        HowfarError: whatever is wrong with it, in one line.
+    """
+    from howfar.adapt import Opened, open_model
+    from howfar.core.errors import UsageError, shown
+    from howfar.core.store import MANIFEST
+
+    if not (Path(name) / MANIFEST).is_file():
+        return open_model(name)
+    from howfar.bundle.load import load
+
+    bundle = load(name)
+    if bundle.settings.aim == "seq2seq":
+        message = f"{shown(name)} answers a source with a target: one row is not enough to ask it."
+        raise UsageError("E-MODEL", message, "howfar.reach in Python, with `source`")
+
+    def encode(text: str) -> list[int]:
+        ids: list[int] = bundle.tokeniser.encode([text])[0].tolist()
+        return ids
+
+    return Opened(model=bundle.model, name=Path(name).name, encode=encode, notes=bundle.notes)
 
 
 def run(kind: str, subject: Subject, options: dict[str, Any], *, names_next: bool) -> Any:

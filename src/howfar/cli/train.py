@@ -38,7 +38,8 @@ def train_command(source: str, out: str, as_json: bool, debug: bool, **options: 
     after its step with a checkpoint; the same line with --resume goes on.
     """
     from howfar.api.training import train_file
-    from howfar.bundle.training import Place, Watching
+    from howfar.bundle.place import Place
+    from howfar.bundle.training import Watching
     from howfar.cli.compare import command_line, say_data
     from howfar.cli.write import document, result
     from howfar.record.codec import to_data

@@ -86,5 +86,5 @@ class Corpus:
         return len(self.names) if self.names else self.vocabulary
 
     def part(self, name: str) -> Examples:
-        """ "train", "validation" or "test"."""
+        """The part of this name: "train", "validation" or "test"."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]

@@ -345,7 +345,7 @@ class _Run:
 def _draw_from(seed: int) -> None:
     """Let dropout draw from here, on every device."""
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)
 
 

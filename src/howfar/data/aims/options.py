@@ -15,7 +15,8 @@ class CorpusOptions:
 
     text, label: columns of the text and of what is learned (for seq2seq source and target);
         guessed where obvious. group, time: columns that decide the split.
-    test, validation: files in place of held-out rows.
+    test, validation: files in place of held-out rows. test_share: of the rows, held out without
+        a file; 0: there is no test part.
     label_separator: between several labels in one cell; lists need none.
     tokens: None chooses words, or characters where words are not separated. length: most tokens of
         a row, or the window; None fits the data. keep: which end of a longer row stays.
@@ -29,6 +30,7 @@ class CorpusOptions:
     text: str | None = None
     label: str | None = None
     test: str | None = None
+    test_share: float = 0.1
     validation: str | None = None
     group: str | None = None
     time: str | None = None
@@ -55,6 +57,9 @@ class CorpusOptions:
     def __post_init__(self) -> None:
         if self.length is not None and self.length < 1:
             raise UsageError("E-OPTION", f"--length {self.length} is less than 1.", "--length 256")
+        if not 0 <= self.test_share <= 0.5:
+            message = f"test_share={self.test_share!r} is out of range."
+            raise UsageError("E-OPTION", message, "a share from 0 to 0.5")
         if not self.label_separator:
             raise UsageError("E-OPTION", "The label separator is empty.", "--label-separator '|'")
         if self.group is not None and self.time is not None:
@@ -73,7 +78,5 @@ class CorpusOptions:
     def fractions(self) -> tuple[float, float, float]:
         """Shares of the main file: what a file of its own holds needs none."""
         validation = 0.0 if self.validation is not None else 0.1
-        test = 0.0 if self.test is not None else 0.1
-        if not test and not validation:
-            return (1.0, 0.0, 0.0)
-        return ({0.1: 0.9}.get(test + validation, 0.8), validation, test)
+        test = 0.0 if self.test is not None else self.test_share
+        return (round(1 - validation - test, 9), validation, test)
