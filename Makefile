@@ -13,7 +13,7 @@ else
   INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 endif
 
-.PHONY: demo test lint types imports unit bench clean
+.PHONY: demo test lint types imports unit faults bench clean
 
 demo: $(VENV)/.run
 	$(BIN)/howfar demo --out howfar-demo
@@ -34,11 +34,19 @@ imports: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(JOBS)
 
+# Kills, full disks, torn files and two processes: a quarter of an hour. Some need strace.
+faults: $(VENV)/.dev
+	$(BIN)/python -m pytest faults --override-ini=testpaths=faults --timeout=1800
+	$(BIN)/python faults/fuzz_readers.py --files 10000
+	$(BIN)/python faults/large_text.py --gigabytes 1
+
 bench: $(VENV)/.dev
 	$(INSTALL) -e '.[bench]'
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/measures.py
 	$(BIN)/python bench/families.py
+	$(BIN)/python bench/peers.py
+	$(BIN)/python bench/predict.py
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

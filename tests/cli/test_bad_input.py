@@ -123,7 +123,7 @@ OPTIONS = {
     "negative budget": ["--budget", "-5"],
     "no budget": ["--budget", "0 tokens"],
     "empty budget": ["--budget", ""],
-    "unit of budget": ["--budget", "5 epochs"],
+    "unit of budget": ["--budget", "5 parsecs"],
     "endless budget": ["--budget", DIGITS],
     "NaN rate": ["--rates", "nan"],
     "infinite rate": ["--rates", "inf"],
