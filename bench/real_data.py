@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 CNN = (
-    "--family textcnn --set kernels=3,4,5 --width 300 --embedding 300 --dropout 0.5 "
-    "--rate 1e-3 --schedule constant --warmup 0.02 --weight-decay 0.1 --batch 50 "
-    "--budget '12 epochs' --evaluations 24 --patience 8 --threads 2"
+    "--family textcnn --set kernels=3,4,5 --width 300 --embedding 300 --dropout 0.3 "
+    "--rate 1e-3 --batch 50 "
+    "--budget '12 epochs' --evaluations 24 --patience 8 --threads 1"
 )
 
 
@@ -76,8 +76,8 @@ def imdb(data, out):
     files = f"{data}/imdb/train.jsonl.gz --test {data}/imdb/test.jsonl.gz"
     return [
         f"{files} --text text --label label --family textcnn --set kernels=1,2,3 --width 300 "
-        "--embedding 100 --max-vocabulary 30000 --length 400 --dropout 0.5 --rate 1e-3 "
-        "--budget '5 epochs' --evaluations 10 --threads 2"
+        "--embedding 100 --max-vocabulary 30000 --length 400 --dropout 0.5 --rate 4e-3 "
+        "--batch-tokens 12000 --budget '8 epochs' --evaluations 10 --threads 1"
     ]
 
 
@@ -88,8 +88,8 @@ def newsgroups(data, out):
         table(out / f"news_{part}.csv", [(text, label) for label, _, text in found if text.strip()])
     return [
         f"{out}/news_train.csv --test {out}/news_test.csv --family textcnn --set kernels=1,2,3 "
-        "--width 600 --embedding 150 --max-vocabulary 40000 --length 400 --dropout 0.5 "
-        "--rate 1e-3 --budget '15 epochs' --evaluations 15 --threads 2"
+        "--width 600 --embedding 150 --max-vocabulary 40000 --length 400 --dropout 0.3 "
+        "--rate 3e-3 --budget '12 epochs' --evaluations 12 --threads 1"
     ]
 
 
@@ -97,8 +97,8 @@ def hotel(data, out):
     path = data / "chnsenticorp_hotel" / "ChnSentiCorp_htl_all.csv"
     return [
         f"{path} --text review --label label --empty drop --tokens char --family textcnn "
-        "--set kernels=1,2,3,4 --width 400 --embedding 128 --length 400 --dropout 0.5 "
-        "--rate 1e-3 --budget '12 epochs' --evaluations 12 --threads 2"
+        "--set kernels=1,2,3,4 --width 400 --embedding 128 --length 400 --dropout 0.3 "
+        "--rate 3e-3 --budget '10 epochs' --evaluations 10 --threads 1"
     ]
 
 
@@ -122,7 +122,7 @@ def scan(split):
         files = f"{out}/scan_{split}_train.csv --test {out}/scan_{split}_test.csv"
         return [
             f"{files} --aim seq2seq --text source --label target --tokens word --family gru "
-            "--width 128 --embedding 64 --dropout 0.1 --budget '12 epochs' --rate 3e-3 --threads 2"
+            "--width 128 --embedding 64 --dropout 0.1 --budget '12 epochs' --rate 3e-3 --threads 1"
         ]
 
     return commands
@@ -135,7 +135,7 @@ def cogs(data, out):
     files = f"{out}/cogs_train.csv --validation {out}/cogs_dev.csv --test {out}/cogs_test.csv"
     return [
         f"{files} --aim seq2seq --text source --label target --tokens word --family lstm "
-        "--width 192 --embedding 96 --dropout 0.1 --budget '8 epochs' --rate 2e-3 --threads 2"
+        "--width 192 --embedding 96 --dropout 0.1 --budget '8 epochs' --rate 2e-3 --threads 1"
     ]
 
 
@@ -146,7 +146,7 @@ def tatoeba(data, out):
     table(out / "tatoeba.csv", rows, ("english", "chinese"))
     return [
         f"{out}/tatoeba.csv --aim seq2seq --text english --label chinese --family gru --width 256 "
-        "--embedding 128 --dropout 0.2 --budget '10 epochs' --rate 2e-3 --threads 2"
+        "--embedding 128 --dropout 0.2 --budget '10 epochs' --rate 2e-3 --threads 1"
     ]
 
 

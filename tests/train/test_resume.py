@@ -19,7 +19,7 @@ class Kept:
     """Checkpoints in memory; counters go through JSON, as on disk."""
 
     def __init__(self):
-        self.states = []
+        self.states, self.notes = [], []
 
     def save(self, state):
         state = copy.deepcopy(state)
@@ -212,6 +212,10 @@ def test_patience_ends_a_run_early():
     done = fit(model("gru"), Noise(), plan)
     assert done.steps < 400
     assert done.best_step <= done.steps - 20
+    kept = Kept()
+    fit(model("gru"), Noise(), plan, checkpoints=kept)
+    again = fit(model("gru"), Noise(), plan, checkpoints=kept, progress=pytest.fail)
+    assert again.steps == done.steps
 
 
 def test_the_world_of_one_takes_every_slot():

@@ -3,6 +3,7 @@
 Idea     words and word pairs for classes, each token's commonest tag for tags, n-grams for text
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -11,9 +12,12 @@ import numpy as np
 from howfar.core.batch import IGNORED
 from howfar.data.examples import Corpus
 from howfar.data.ragged import Ragged
-from howfar.record.comparison import Baseline
+from howfar.record.comparison import Baseline, Score
 from howfar.study.baselines import tfidf
+from howfar.study.ngram import bits
 from howfar.study.score import accuracy_score
+
+MOST_TEXT = 5_000_000  # tokens that n-grams are counted on
 
 
 def beside(corpus: Corpus, seed: int) -> tuple[Baseline, ...]:
@@ -57,7 +61,26 @@ def _tags(corpus: Corpus, seed: int) -> tuple[Baseline, ...]:
     return (Baseline(name="each token's commonest tag", score=score),)
 
 
+def _text(corpus: Corpus, seed: int) -> tuple[Baseline, ...]:
+    """N-grams of the order that suits the validation text; not of a text that is kept on disk."""
+    train, validation, test = (
+        corpus.part(name).ids.flat for name in ("train", "validation", "test")
+    )
+    flats = (train, validation, test)
+    if not all(isinstance(flat, np.ndarray) and len(flat) for flat in flats):
+        return ()
+    if sum(map(len, flats)) > MOST_TEXT:
+        return ()
+    found = bits(train, validation, test, corpus.vocabulary)
+    unit = "character" if corpus.tokeniser.kind == "char" else "token"
+    value = float(found.nats.mean()) / math.log(2)
+    score = Score(name=f"bits per {unit}", value=value, better="lower")
+    note = f"modified Kneser-Ney, interpolated; order {found.order} was chosen on validation"
+    return (Baseline(name=f"{found.order}-grams", score=score, note=note),)
+
+
 BASELINES: dict[str, Callable[[Corpus, int], tuple[Baseline, ...]]] = {
     "classification": _classes,
+    "lm": _text,
     "tagging": _tags,
 }

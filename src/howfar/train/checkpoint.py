@@ -27,6 +27,7 @@ from howfar.train.nested import join, split
 RECORD = "checkpoints.json"
 SCHEMA = 1
 SHOWN_FIELDS = 5
+INEXACT = "software"  # a field of identities; a run whose own has none goes on whatever it was
 _NAME = re.compile(r"ckpt-(\d{9,})")
 _DAMAGE = {"E-DAMAGED", "E-NO-MANIFEST", "E-CKPT", "E-UNSAFE"}
 _TABLES = ("weights", "best", "optimiser", "carried")
@@ -112,6 +113,7 @@ class Checkpoints:
 
         Raises:
             StoreError: E-CKPT, all are damaged or gone; E-OTHER-RUN, they belong to another run;
+                E-INEXACT, to other software or threads;
                 E-VERSION, written by a later howfar.
             EnvironmentFault: E-READ or E-PERMISSION.
         """
@@ -146,9 +148,10 @@ class Checkpoints:
     def _read(self, step: int) -> RunState:
         folder = store.open_folder(self._path(step))
         identity = folder.about.get("identity")
+        if INEXACT not in self.identity and isinstance(identity, dict):
+            identity = {name: value for name, value in identity.items() if name != INEXACT}
         if different := _different(identity, self.identity):
-            message = f"{folder.path} belongs to another run: {_listed(different)}."
-            raise StoreError("E-OTHER-RUN", message, "the settings of that run, or another folder")
+            raise _other_run(folder.path, different)
         tables = {name: _table(folder, name) for name in _TABLES}
         document = _document(folder)
         if not step == folder.about.get("step") == document.get("step"):
@@ -232,6 +235,15 @@ def _different(there: object, here: object, name: str = "") -> list[tuple[str, o
         inner = f"{name}.{key}" if name else key
         found += _different(there.get(key, _ABSENT), here.get(key, _ABSENT), inner)
     return found
+
+
+def _other_run(path: Path, different: list[tuple[str, object, object]]) -> StoreError:
+    """What to say of a checkpoint of another identity."""
+    if all(name.partition(".")[0] == INEXACT for name, _, _ in different):
+        message = f"{path} was made otherwise: {_listed(different)}. Other bits would come out."
+        return StoreError("E-INEXACT", message, "the same as there, or --allow-inexact")
+    message = f"{path} belongs to another run: {_listed(different)}."
+    return StoreError("E-OTHER-RUN", message, "the settings of that run, or another folder")
 
 
 def _listed(different: list[tuple[str, object, object]]) -> str:

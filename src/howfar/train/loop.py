@@ -9,6 +9,7 @@ Source   Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101 (AdamW);
          Pascanu et al. 2013, https://arxiv.org/abs/1211.5063 (clipping by norm)
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -112,6 +113,8 @@ def fit(  # noqa: PLR0913 - by keyword only, but the first
         run = _Run(model.to(options.device), source, options, world or World())
         if checkpoints is not None:
             run.resume(checkpoints.newest())
+            for note in checkpoints.notes:
+                logging.getLogger("howfar").warning(note)
         return run.go(progress, checkpoints, stop)
 
 
@@ -167,14 +170,14 @@ class _Run:
         done, options = self.done, self.options
         self.model.train()
         started = time.perf_counter()
-        while (share := self._share()) < 1 and done.status == "done":
+        while self._goes_on():
             reached("step")
-            loss = self._step(share)
+            loss = self._step(self._share())
             done.seconds += time.perf_counter() - started
             if done.status == "failed":
                 break
             point = self._validate_if_due()
-            if stop():
+            if self.world.total(stop()):  # whoever was asked, all stop
                 done.status = "stopped"
             due = options.checkpoint_every and done.steps % options.checkpoint_every == 0
             if checkpoints is not None and (due or done.status == "stopped"):
@@ -186,8 +189,6 @@ class _Run:
                     )
                 )
             started = time.perf_counter()
-            if options.patience is not None and self.worse >= options.patience:
-                break
         if done.status == "done":
             if checkpoints is not None:
                 self._save(checkpoints)
@@ -215,6 +216,10 @@ class _Run:
         )
         mine = set(self.world.slots(self.options.slots))
         self.carried = {slot: held for slot, held in state.carried.items() if slot in mine}
+
+    def _goes_on(self) -> bool:
+        tired = self.options.patience is not None and self.worse >= self.options.patience
+        return self.done.status == "done" and self._share() < 1 and not tired
 
     def _share(self) -> float:
         done = self.done
