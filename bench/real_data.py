@@ -108,7 +108,7 @@ def shakespeare(data, out):
         "lru mamba rglru linear_attention retention gla mamba2 deltanet gated_deltanet hybrid"
     )
     shape = "--parameters 200000 --embedding 64 --no-carry --length 128 --batch 32"
-    how = "--budget '1M tokens' --evaluations 8 --rate 3e-3 --threads 1"
+    how = "--budget '600k tokens' --evaluations 6 --rate 3e-3 --threads 1"
     return [f"tinyshakespeare --aim lm --family {f} {shape} {how}" for f in families.split()]
 
 

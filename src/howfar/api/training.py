@@ -12,7 +12,7 @@ from howfar.api.options import options as built
 from howfar.bundle.bundle import Bundle
 from howfar.bundle.evaluate import evaluate
 from howfar.bundle.opening import CorpusOptions, open_corpus
-from howfar.bundle.place import TOKENS, Place
+from howfar.bundle.place import TOKENS, Place, check_free
 from howfar.bundle.recipe import Recipe
 from howfar.bundle.training import Watching, keep
 from howfar.bundle.training import train as train_corpus
@@ -60,15 +60,21 @@ def train_file(  # noqa: PLR0913 - by keyword only
     Raises:
         HowfarError: whatever is wrong, in one line.
     """
+    check_free(place)  # before a large text is read for minutes, or its tokens are written there
     reading = replace(reading, seed=recipe.seed, folder=Path(place.folder) / TOKENS)
+    world = watching.world
+    if not world.first:
+        world.wait()  # the first puts a large text on the disk, the others find it there
     corpus = open_corpus(source, aim, reading)
+    if world.first:
+        world.wait()
     say(corpus.data)
     versions = provenance(torch.get_num_threads())
     done = train_corpus(corpus, recipe, place, watching, command=command, provenance=versions)
-    if done.bundle is None or not watching.world.first:
+    if done.bundle is None or not world.first:
         return Ended(done.training)
     found = evaluate(done.bundle, corpus, "test")
-    rivals = (*found.baselines, *(beside(corpus, recipe.seed) if baselines else ()))
+    rivals = (*found.baselines, *beside(corpus, recipe.seed)) if baselines else ()
     bundle = keep(done, place, found.scores, rivals)
     assert bundle.training is not None
     return Ended(bundle.training, bundle, found)

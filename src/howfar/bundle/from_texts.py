@@ -9,7 +9,7 @@ import torch
 from howfar.bundle.bundle import Bundle
 from howfar.bundle.recipe import Recipe
 from howfar.bundle.training import train
-from howfar.core.errors import DataError
+from howfar.core.errors import DataError, UsageError
 from howfar.data.anything import Rows
 from howfar.data.corpus import CorpusOptions, load_corpus
 from howfar.train import Budget, TrainOptions
@@ -55,6 +55,8 @@ def train_texts(  # noqa: PLR0913 - each is a parameter of the estimator
         not finite.
     """
     if threads is not None:
+        if threads < 1:
+            raise UsageError("E-OPTION", f"threads={threads} is less than 1.", "threads=1")
         torch.set_num_threads(threads)
     columns = (tuple(texts), tuple(labels))
     rows = Rows(

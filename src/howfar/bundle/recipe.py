@@ -24,6 +24,10 @@ WIDTH = 128
 EPOCHS, MOST_TOKENS = 10, 20_000_000  # of the budget, where none is given
 DROPOUT = {"lm": 0.0, "masked": 0.0, "seq2seq": 0.1}  # of other aims 0.3
 PRETRAINING = ("next", "denoise")
+NOT_EXTRAS = {  # keywords of `howfar.models.build` that are no settings of a family
+    *("name", "vocabulary", "source_vocabulary", "outputs", "width", "depth", "causal", "pooled"),
+    *("embedding", "dropout", "generator"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,11 @@ class Recipe:
         if self.pretrain is not None and self.pretrain not in PRETRAINING:
             message = f"No pretraining is called {shown(self.pretrain)}."
             raise UsageError("E-OPTION", message, f"one of {', '.join(PRETRAINING)}")
+        for name in sorted(NOT_EXTRAS & set(self.extras)):
+            message = f"{name} is no setting of a family."
+            own = name in {one.name for one in fields(self)}
+            hint = f"--{name}" if own else "leave it out: it follows from the data"
+            raise UsageError("E-OPTION", message, hint)
 
     def settings(self, corpus: Corpus) -> Settings:
         """The model's settings for this corpus.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,11 +19,13 @@ from howfar.bundle.build import model_of
 from howfar.bundle.bundle import Bundle
 from howfar.bundle.place import CHECKPOINTS, PRETRAINED, TOKENS, Place, prepare
 from howfar.bundle.recipe import Recipe
+from howfar.bundle.room import check_memory, saying_memory
 from howfar.bundle.save import save
 from howfar.bundle.settings import Settings
-from howfar.core.errors import DataError
+from howfar.core.errors import DataError, UsageError
 from howfar.core.seeds import Seeds
 from howfar.data.examples import Corpus, Examples
+from howfar.data.ragged import Ragged
 from howfar.data.sources import CorpusSource, source_for
 from howfar.record.comparison import Baseline, Score
 from howfar.record.training import Training
@@ -69,13 +72,19 @@ def train(
 
     Raises:
         UsageError: E-OPTION and the like. StoreError: E-EXISTS, E-OTHER-RUN, E-INEXACT, E-CKPT.
-        EnvironmentFault: E-DISK, E-PERMISSION, before the first step where it can be known.
+        EnvironmentFault: E-DISK, E-PERMISSION, E-MEMORY, before the first step where it can be
+        known.
     """
     watching = watching or Watching()
     if not len(corpus.train) or not len(corpus.validation):
         raise DataError("E-TOO-FEW", "There is nothing to train or to choose on.", "more rows")
     settings = recipe.settings(corpus)
-    model = model_of(settings, Seeds(recipe.seed).torch("init"))
+    check_memory(settings)
+    with saying_memory():
+        model = model_of(settings, Seeds(recipe.seed).torch("init"))
+    if recipe.pack and not getattr(model, "packs", False):
+        message = f"{recipe.family} cannot read packed documents."
+        raise UsageError("E-PACK", message, "the same without --pack, or --family transformer")
     source = source_of(corpus, recipe)
     options = recipe.training(corpus, source.tokens_per_epoch)
     run = _Run(corpus, recipe, settings, options, place, watching, provenance or {})
@@ -88,6 +97,9 @@ def train(
     record = run.record(model, done, command)
     if done.status != "done":
         return Finished(record)
+    if watching.world.size > 1:  # what was shared among processes becomes one plain model
+        model = model_of(settings)
+        model.load_state_dict(done.weights)
     return Finished(
         record,
         Bundle(
@@ -198,15 +210,16 @@ class _Run:
         if self.place is not None:
             identity = self._identity(options) | {"stage": stage}
             checkpoints = Checkpoints(self.place.folder / folder, identity)
-        return fit(
-            model,
-            source,
-            options,
-            progress,
-            checkpoints=checkpoints,
-            stop=watching.stop,
-            world=watching.world,
-        )
+        with saying_memory():
+            return fit(
+                model,
+                source,
+                options,
+                progress,
+                checkpoints=checkpoints,
+                stop=watching.stop,
+                world=watching.world,
+            )
 
     def record(self, model: nn.Module, done: Trained, command: str) -> Training:
         """What is kept of the run."""
@@ -236,10 +249,11 @@ class _Run:
 
     def _identity(self, options: TrainOptions) -> dict[str, Any]:
         """What must be the same to go on; without versions where other bits are allowed."""
-        plan = _plain(asdict(options))
+        plan = _plain(asdict(options)) | {"budget": asdict(options.budget)}
         plan.pop("checkpoint_every")  # when a run is kept does not change it
         same: dict[str, Any] = {
             "data": self.corpus.data.sha256,
+            "rows": [_rows(self.corpus.train), _rows(self.corpus.validation)],
             "tokeniser": _digest(self.corpus.tokeniser.library.to_str()),
             "model": _plain(asdict(self.settings)),
             "options": plan,
@@ -265,3 +279,17 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _rows(part: Examples) -> str:
+    """Digest of what is learned or chosen on: one file may be split and cut in many ways."""
+    digest = hashlib.sha256()
+    for held in (part.ids, part.targets):
+        if isinstance(held, Ragged):
+            digest.update(held.offsets.tobytes())
+            held = held.flat
+        if isinstance(held, np.ndarray):
+            digest.update(np.ascontiguousarray(held).tobytes())
+        elif held is not None:
+            digest.update(str(len(held)).encode())  # of a file, which is known by its own digest
+    return digest.hexdigest()

@@ -84,10 +84,10 @@ def reach_command(
 ) -> int:
     """Measure how far back MODEL looks when it is asked about DATA.
 
-    MODEL is a folder that `howfar train` made, hf:FOLDER_OR_NAME, or package.module:name of a module, a function of tokens, or a
-    factory of either. DATA is a text, a table, a shipped set, an .npy array of tokens, or
-    package.module:name of an array or a function that gives one; or --random. Exit code 1: some
-    of several measures could not be made.
+    MODEL is a folder that `howfar train` made, hf:FOLDER_OR_NAME, or package.module:name of a
+    module, a function of tokens, or a factory of either. DATA is a text, a table, a shipped set,
+    an .npy array of tokens, or package.module:name of an array or a function that gives one; or
+    --random. Exit code 1: some of several measures could not be made.
     """
     from howfar import __version__
     from howfar.cli.compare import command_line

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from howfar.cli.ended import as_document, clock_time, is_done, present, say_done
 from howfar.cli.reach import machine_options
 from howfar.cli.training_options import loop_options, model_options, reading_options
 
@@ -41,18 +42,17 @@ def train_command(source: str, out: str, as_json: bool, debug: bool, **options: 
     from howfar.bundle.place import Place
     from howfar.bundle.training import Watching
     from howfar.cli.compare import command_line, say_data
-    from howfar.cli.write import document, result
-    from howfar.record.codec import to_data
     from howfar.train.processes import joined
 
+    check_named(source, out)
     place = Place(
         folder=Path(out),
         resume=options["resume"],
         inexact=options["allow_inexact"],
         overwrite=options["overwrite"],
     )
-    if place.resume and is_done(place.folder):
-        result(f"The model in {_path(place.folder)} is done.")
+    if place.resume and not place.overwrite and is_done(place.folder):
+        say_done(place.folder, as_json=as_json)
         return 0
     recipe, reading = recipe_of(options), reading_of(options)
     with (
@@ -74,17 +74,24 @@ def train_command(source: str, out: str, as_json: bool, debug: bool, **options: 
     if not world.first:
         return 0
     if as_json:
-        document({"schema": 1, **to_data(ended.training), "model": str(place.folder)})
+        as_document(ended.training, place.folder)
     else:
         present(ended, place.folder)
     return {"done": 0, "failed": 1}.get(ended.training.status, stop.code)
 
 
-def is_done(folder: Path) -> bool:
-    """Whether a finished model stands there."""
-    from howfar.core.store import MANIFEST
+def check_named(source: str, out: str) -> None:
+    """Refuse names that are none: as paths they would be the current folder.
 
-    return (folder / MANIFEST).is_file()
+    Raises:
+        UsageError: E-NO-FILE, E-OPTION.
+    """
+    from howfar.core.errors import UsageError
+
+    if not source.strip():
+        raise UsageError("E-NO-FILE", "No file is named.", "a path, or - for standard input")
+    if not out.strip():
+        raise UsageError("E-OPTION", "--out names no folder.", "--out model")
 
 
 def recipe_of(options: dict[str, Any]) -> Any:
@@ -159,6 +166,7 @@ class Stop:
     def __init__(self) -> None:
         self.code = 0
         self.stepping = False
+        self.before: dict[int, Any] = {}  # handlers of those whose call this is inside
 
     def __call__(self) -> bool:
         """Whether the run is to end now."""
@@ -168,6 +176,9 @@ class Stop:
     def hear(self, number: int, frame: FrameType | None) -> None:
         """A signal: the first asks the run to end after its step, the second ends it."""
         if self.code or not self.stepping:
+            before = self.before.get(number)
+            if callable(before):
+                before(number, frame)  # knows which signal it was
             raise KeyboardInterrupt
         self.code = 128 + number
 
@@ -180,11 +191,13 @@ def stoppable() -> Iterator[Stop]:
         yield stop
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, stop.hear) for number in numbers}
+    stop.before = {number: signal.getsignal(number) for number in numbers}
+    for one in numbers:
+        signal.signal(one, stop.hear)
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in stop.before.items():
             signal.signal(number, handler)
 
 
@@ -239,49 +252,3 @@ def moment_line(stage: str, now: Any) -> str:
         f"{stage} {now.share:4.0%}  step {now.step:,}  {told}  "
         f"{speed:,.0f} tokens/s  {clock_time(left)} left"
     )
-
-
-def clock_time(seconds: float) -> str:
-    """42 s, 3:05 min or 2:10 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{int(seconds // 60)}:{int(seconds % 60):02d} min"
-    return f"{minutes // 60}:{minutes % 60:02d} h"
-
-
-def present(ended: Any, folder: Path) -> None:
-    """Print how a run ended."""
-    from howfar.cli.write import result
-    from howfar.report.words import visible
-
-    run = ended.training
-    if run.status == "failed":
-        result(f"failed: {run.reason}")
-        return
-    if run.status == "stopped":
-        result(f"stopped at step {run.steps:,}; the same line with --resume goes on")
-        return
-    total = sum(run.parameters.values())
-    result(
-        f"{run.family}: {total:,} parameters, {run.tokens:,} tokens in {clock_time(run.seconds)}, "
-        f"best at step {run.best_step:,} of {run.steps:,}"
-    )
-    for score in run.scores:
-        result(f"  test {score_line(score)}")
-    for rival in run.baselines:
-        result(f"  beside it, {visible(rival.name)}: {score_line(rival.score)}")
-    result(f"model: {_path(folder)}")
-
-
-def score_line(score: Any) -> str:
-    """A score with its interval."""
-    span = "" if score.low is None else f" [{score.low:.4f}, {score.high:.4f}]"
-    return f"{score.name} {score.value:.4f}{span}"
-
-
-def _path(path: Path) -> str:
-    from howfar.core.errors import shown
-
-    return str(path) if str(path).isprintable() else shown(path, limit=4096)

@@ -25,7 +25,7 @@ from howfar.core.errors import UsageError, shown
 from howfar.core.protocols import State
 
 WAYS = ("ddp", "fsdp")
-PATIENCE_SECONDS = 60  # after which a process that waits for one that died gives up
+PATIENCE_SECONDS = 1800  # for one that reads data; `torchrun` itself ends all when one has died
 
 
 @dataclass(frozen=True, slots=True)
