@@ -5,6 +5,7 @@ import pytest
 import torch
 from tests.cli.conftest import BAD, GOOD, reviews
 
+from howfar.bundle import training
 from howfar.bundle.load import load
 from howfar.bundle.place import Place, check_free
 from howfar.bundle.recipe import Recipe
@@ -140,6 +141,25 @@ def test_pretraining_changes_what_is_learned():
     assert not equal(weights(plain), weights(early))
     assert weights(plain).keys() == weights(early).keys()
     assert early.settings.vocabulary == plain.settings.vocabulary
+
+
+@pytest.mark.parametrize("how", ["next", "denoise"])
+def test_training_begins_with_what_pretraining_left(monkeypatch, how):
+    seen, real = [], training.fit
+
+    def body(model):
+        return {name: weight.clone() for name, weight in model.body.state_dict().items()}
+
+    def fit(model, *given, **named):
+        before = body(model)
+        done = real(model, *given, **named)
+        seen.append((before, body(model)))
+        return done
+
+    monkeypatch.setattr(training, "fit", fit)
+    train(corpus(), recipe(pretrain=how))
+    (_, left), (begun, _) = seen
+    assert equal(begun, left)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def _told(error: BaseException) -> tuple[str, str, str, int]:
     if isinstance(error, HowfarError):
         return error.code, error.message, error.hint, error.exit_code
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return "E-STOPPED", "Stopped; no report was written.", "", 130
+        return "E-STOPPED", "Stopped before there was a result.", "", 130
     if isinstance(error, click.ClickException):
         return _told_by_click(error)
     if isinstance(error, MemoryError):

@@ -68,7 +68,7 @@ def settle_unseen(
                 f"{100 * len(part) / whole:.1f} % of it."
             )
         parts.append(part)
-        if not len(part):
+        if odd and not len(part):
             raise DataError(
                 "E-UNSEEN-LABEL",
                 f"No row of {name} has a label that training knows.",
