@@ -22,6 +22,8 @@ from howfar.study.beside import beside
 from howfar.study.provenance import provenance
 from howfar.train import Budget
 
+MOST_TEXT = 2_000_000  # tokens of a test text that are scored; `howfar evaluate` scores all
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -73,7 +75,8 @@ def train_file(  # noqa: PLR0913 - by keyword only
     done = train_corpus(corpus, recipe, place, watching, command=command, provenance=versions)
     if done.bundle is None or not world.first:
         return Ended(done.training)
-    found = evaluate(done.bundle, corpus, "test")
+    text = corpus.aim in ("lm", "masked")
+    found = evaluate(done.bundle, corpus, "test", most_tokens=MOST_TEXT if text else None)
     rivals = (*found.baselines, *beside(corpus, recipe.seed)) if baselines else ()
     bundle = keep(done, place, found.scores, rivals)
     assert bundle.training is not None

@@ -5,6 +5,7 @@ Baseline what can be said without reading: the commonest class or tag, each labe
          the mean number. They are those of the training rows where these are known
 """
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +45,7 @@ LANES = 8  # of carried state: each begins without any
 BY_TOKEN = ("lm", "masked", "tagging", "seq2seq")
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - by keyword only, but the first
     bundle: Bundle,
     corpus: Corpus,
     part: str = "test",
@@ -52,6 +53,7 @@ def evaluate(
     progress: Progress | None = None,
     beams: int = 1,
     length_penalty: float = 1.0,
+    most_tokens: int | None = None,
 ) -> Evaluation:
     """Score a model on a part of a corpus that was made as its own.
 
@@ -62,6 +64,7 @@ def evaluate(
         progress: called with rows done and all; windows, where text is cut into them.
         beams: of the answers of seq2seq; see `howfar.bundle.beam`.
         length_penalty: likewise.
+        most_tokens: read no further once so many were read; the notes say so. None: read all.
 
     Raises:
         UsageError: E-AIM for a corpus of another aim, E-OPTION.
@@ -77,10 +80,12 @@ def evaluate(
         raise DataError("E-EMPTY", f"The {part} part has no rows to score.", "another part")
     source = _source(bundle, corpus)
     tally = _tally(bundle, beams, length_penalty)
-    _ask(bundle, source, part, tally, progress)
+    left = _ask(bundle, source, part, tally, progress, most_tokens or sys.maxsize)
     result = tally.result()
     unread = int((examples.ids.lengths == 0).sum())
     said = (f"{unread:,} rows have no known token.",) if unread else ()
+    if left:
+        said = (*said, f"Scored on {result.targets:,} tokens; the rest of the part was not read.")
     return Evaluation(
         aim=settings.aim,
         family=settings.family,
@@ -154,13 +159,22 @@ def _tally(bundle: Bundle, beams: int, length_penalty: float) -> Tally:
 
 
 def _ask(
-    bundle: Bundle, source: CorpusSource, part: str, tally: Tally, progress: Progress | None
-) -> None:
+    bundle: Bundle,
+    source: CorpusSource,
+    part: str,
+    tally: Tally,
+    progress: Progress | None,
+    most_tokens: int,
+) -> bool:
+    """One pass over a part; whether some of it was left."""
     device = device_of(bundle.model)
-    rows, done = len(source.order(part)), 0
+    rows, done, tokens = len(source.order(part)), 0, 0
     state: State | None = None
     with asking(bundle.model):
         for batch in source.evaluation(part):
+            if tokens >= most_tokens:
+                return True
+            tokens += batch.num_tokens
             there = batch.to(device)
             held = state if there.goes_on else None
             carry = bundle.settings.carry and bundle.settings.aim == "lm"
@@ -169,6 +183,7 @@ def _ask(
             done += 0 if there.goes_on else len(batch.lengths)
             if progress is not None:
                 progress(min(done, rows), rows)
+    return False
 
 
 def _baselines(

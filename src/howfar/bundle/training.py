@@ -7,7 +7,7 @@ Resume   same corpus, same recipe, same bits of software: the same weights as wi
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from howfar.bundle.recipe import Recipe
 from howfar.bundle.room import check_memory, saying_memory
 from howfar.bundle.save import save
 from howfar.bundle.settings import Settings
+from howfar.core.batch import Batch
 from howfar.core.errors import DataError, UsageError
 from howfar.core.seeds import Seeds
 from howfar.data.examples import Corpus, Examples
@@ -32,6 +33,8 @@ from howfar.record.training import Training
 from howfar.train import Moment, Trained, TrainOptions, fit
 from howfar.train.checkpoint import Checkpoints
 from howfar.train.processes import World
+
+GLIMPSE_TOKENS = 500_000  # of a text, read in each validation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,27 @@ def keep(
     return bundle
 
 
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """A source whose evaluations of a long text end after so many tokens: a run has many."""
+
+    full: CorpusSource
+    most_tokens: int
+
+    def batch(self, number: int) -> Batch:
+        """The training batch of this number."""
+        return self.full.batch(number)
+
+    def evaluation(self, part: str) -> Iterator[Batch]:
+        """The first batches of the part, in order."""
+        seen = 0
+        for batch in self.full.evaluation(part):
+            if seen >= self.most_tokens:
+                return
+            seen += batch.num_tokens
+            yield batch
+
+
 def source_of(corpus: Corpus, recipe: Recipe) -> CorpusSource:
     """The batches of a recipe."""
     return source_for(
@@ -210,10 +234,11 @@ class _Run:
         if self.place is not None:
             identity = self._identity(options) | {"stage": stage}
             checkpoints = Checkpoints(self.place.folder / folder, identity)
+        seen = Glimpse(source, GLIMPSE_TOKENS) if self.corpus.aim in ("lm", "masked") else source
         with saying_memory():
             return fit(
                 model,
-                source,
+                seen,
                 options,
                 progress,
                 checkpoints=checkpoints,
