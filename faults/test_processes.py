@@ -1,33 +1,8 @@
 """Two processes give what one gives, are cut and go on as two and as one, whole or in shares."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-TRAIN = Path(__file__).parents[1] / "tests" / "train"
-NEVER = 10_000
-AT = 5
-
-
-def run(folder, processes, *, stop=NEVER, way="ddp", family="gru"):
-    """The weights at the end, or None where the run was stopped."""
-    folder.mkdir(exist_ok=True)
-    many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    start = [sys.executable, *(many if processes > 1 else [])]
-    line = [*start, str(TRAIN / "several.py"), str(folder), str(stop), way, family]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TRAIN)}
-    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr[-3000:]
-    path = folder / "weights.pt"
-    return torch.load(path, weights_only=True) if path.exists() else None
-
-
-def equal(one, other):
-    return all(torch.equal(one["weights"][n], other["weights"][n]) for n in one["weights"])
+from tests.train.test_processes import AT, equal, run
 
 
 @pytest.mark.parametrize("family", ["gru", "transformer"])

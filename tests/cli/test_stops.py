@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -89,7 +90,12 @@ def test_ctrl_c_writes_what_was_finished(start, tmp_path, workers):
 def test_ctrl_c_before_the_comparison_starts(start, tmp_path):
     running = start("--workers", "2")
     running.wait_for("", 0)
-    time.sleep(1.0)  # torch is being imported
+    maps = Path(f"/proc/{running.process.pid}/maps")
+    for _ in range(200):
+        if "libtorch" in maps.read_text():
+            break
+        time.sleep(0.05)
+    time.sleep(0.2)  # torch is being imported
     os.killpg(running.process.pid, signal.SIGINT)
     code = running.ended([running.known])
     assert code == 130

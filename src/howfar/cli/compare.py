@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from howfar.cli.options import Real, Several, Whole, all_of, run_options
+from howfar.cli.options import Real, Several, Whole, all_of, run_options, table_options
 
 source_options = all_of(
     click.option("--text", metavar="COLUMN", help="Column of texts, where it is not obvious."),
@@ -29,22 +29,7 @@ source_options = all_of(
         show_default=True,
         help="Which end of a longer text is kept.",
     ),
-    click.option("--encoding", metavar="NAME", help="Of the file; UTF-8 by default."),
-    click.option(
-        "--sep",
-        "--separator",
-        "separator",
-        metavar="CHARACTER",
-        help='Between columns, "tab" or "auto"; by default a comma, in .tsv a tab.',
-    ),
-    click.option("--no-header", is_flag=True, help="The first row is data; columns are 1, 2, ..."),
-    click.option(
-        "--bad-rows",
-        type=click.Choice(["error", "skip"]),
-        default="error",
-        show_default=True,
-        help="What to do with rows that cannot be read.",
-    ),
+    table_options,
     click.option(
         "--empty",
         type=click.Choice(["error", "drop", "keep"]),

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from howfar.cli.options import Whole, all_of
+from howfar.cli.options import Whole, all_of, table_options
 
 reading_options = all_of(
     click.option("--text", metavar="COLUMN", help="Column of texts, where it is not obvious."),
@@ -32,28 +32,13 @@ reading_options = all_of(
         metavar="TEXT",
         help="Between several labels in one cell.",
     ),
-    click.option("--encoding", metavar="NAME", help="Of the file; UTF-8 by default."),
+    table_options,
     click.option(
         "--encoding-errors",
         type=click.Choice(["strict", "replace"]),
         default="strict",
         show_default=True,
         help="What to do with bytes that are no text.",
-    ),
-    click.option(
-        "--sep",
-        "--separator",
-        "separator",
-        metavar="CHARACTER",
-        help='Between columns, "tab" or "auto"; by default a comma, in .tsv a tab.',
-    ),
-    click.option("--no-header", is_flag=True, help="The first row is data; columns are 1, 2, ..."),
-    click.option(
-        "--bad-rows",
-        type=click.Choice(["error", "skip"]),
-        default="error",
-        show_default=True,
-        help="What to do with rows that cannot be read.",
     ),
     click.option("--rejects", metavar="FILE", help="List the rows left out here, as JSON lines."),
 )

@@ -35,6 +35,9 @@ def _told(error: BaseException) -> tuple[str, str, str, int]:
     """Code, message, hint and exit status."""
     if isinstance(error, HowfarError):
         return error.code, error.message, error.hint, error.exit_code
+    # Python 3.11 wraps a Ctrl-C that meets an import inside a class in a RuntimeError.
+    if isinstance(error.__cause__, KeyboardInterrupt):
+        error = error.__cause__
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return "E-STOPPED", "Stopped before there was a result.", "", 130
     if isinstance(error, click.ClickException):

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from howfar.cli.options import Real, Whole, all_of
+from howfar.cli.options import Real, Whole, all_of, table_options
 
 SQUARE = 20  # classes up to which the confusion matrix is printed
 WORST = 20  # classes with the least F1 that are printed, where there are more
@@ -15,16 +15,7 @@ _reading = all_of(
     click.option("--text", metavar="COLUMN", help="Column of texts (or sources, or tokens)."),
     click.option("--label", metavar="COLUMN", help="Column of labels (or targets, or tags)."),
     click.option("--label-separator", default="|", metavar="TEXT", help="Between several labels."),
-    click.option("--encoding", metavar="NAME", help="Of the file; UTF-8 by default."),
-    click.option("--sep", "--separator", "separator", metavar="CHARACTER", help="Between columns."),
-    click.option("--no-header", is_flag=True, help="The first row is data; columns are 1, 2, ..."),
-    click.option(
-        "--bad-rows",
-        type=click.Choice(["error", "skip"]),
-        default="error",
-        show_default=True,
-        help="What to do with rows that cannot be read.",
-    ),
+    table_options,
     click.option(
         "--empty",
         type=click.Choice(["error", "drop", "keep"]),

@@ -98,6 +98,25 @@ def all_of(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+table_options = all_of(
+    click.option("--encoding", metavar="NAME", help="Of the file; UTF-8 by default."),
+    click.option(
+        "--sep",
+        "--separator",
+        "separator",
+        metavar="CHARACTER",
+        help='Between columns, "tab" or "auto"; by default a comma, in .tsv a tab.',
+    ),
+    click.option("--no-header", is_flag=True, help="The first row is data; columns are 1, 2, ..."),
+    click.option(
+        "--bad-rows",
+        type=click.Choice(["error", "skip"]),
+        default="error",
+        show_default=True,
+        help="What to do with rows that cannot be read.",
+    ),
+)
+
 run_options = all_of(
     click.option("--out", default=None, metavar="FOLDER", help="Where the report goes."),
     click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),

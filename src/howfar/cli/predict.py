@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from howfar.cli.options import Whole, all_of
+from howfar.cli.options import Whole, all_of, table_options
 
 ENDINGS = (".csv", ".jsonl", ".ndjson")
 SNIPPET = 48  # characters of a text in the table on the screen
@@ -21,16 +21,7 @@ _reading_options = all_of(
         type=click.Choice(["csv", "tsv", "jsonl", "text"]),
         help="Of standard input, or of a file whose name does not say it.",
     ),
-    click.option("--encoding", metavar="NAME", help="Of the file; UTF-8 by default."),
-    click.option("--sep", "--separator", "separator", metavar="CHARACTER", help="Between columns."),
-    click.option("--no-header", is_flag=True, help="The first row is data; columns are 1, 2, ..."),
-    click.option(
-        "--bad-rows",
-        type=click.Choice(["error", "skip"]),
-        default="error",
-        show_default=True,
-        help="What to do with rows that cannot be read.",
-    ),
+    table_options,
 )
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from howfar.cli.options import Real, Whole, all_of
+from howfar.cli.options import Real, Whole, all_of, table_options
 
 AIMS = ("classification", "multilabel", "tagging", "regression", "lm", "masked", "seq2seq")
 
@@ -29,22 +29,13 @@ reading_options = all_of(
     click.option("--max-vocabulary", type=Whole(3, 2**24), default=20_000, show_default=True),
     click.option("--length", type=Whole(1, 2**20), help="Tokens in a row, at most."),
     click.option("--keep", type=click.Choice(["start", "end"]), default="start", show_default=True),
-    click.option("--encoding", metavar="NAME", help="Of the file; UTF-8 by default."),
+    table_options,
     click.option(
         "--encoding-errors",
         type=click.Choice(["strict", "replace"]),
         default="strict",
         show_default=True,
         help="What to do with bytes that are no text.",
-    ),
-    click.option("--sep", "--separator", "separator", metavar="CHARACTER", help="Between columns."),
-    click.option("--no-header", is_flag=True, help="The first row is data; columns are 1, 2, ..."),
-    click.option(
-        "--bad-rows",
-        type=click.Choice(["error", "skip"]),
-        default="error",
-        show_default=True,
-        help="What to do with rows that cannot be read.",
     ),
     click.option("--rejects", metavar="FILE", help="Where skipped rows go, with line and reason."),
     click.option(
