@@ -36,6 +36,11 @@ def table(path, rows, header=("text", "label")):
         csv.writer(file).writerows([header, *rows])
 
 
+def labels_of(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return [row["label"] for row in csv.DictReader(file)]
+
+
 def label_first(lines):
     found = (line.partition(" ") for line in lines)
     return [(text.strip(), label) for label, _, text in found if text.strip()]
@@ -135,7 +140,8 @@ def cogs(data, out):
     files = f"{out}/cogs_train.csv --validation {out}/cogs_dev.csv --test {out}/cogs_test.csv"
     return [
         f"{files} --aim seq2seq --text source --label target --tokens word --family lstm "
-        "--width 192 --embedding 96 --dropout 0.1 --budget '8 epochs' --rate 2e-3 --threads 1"
+        "--set attention=cross --width 192 --embedding 96 --dropout 0.1 --budget '10 epochs' "
+        "--rate 2e-3 --threads 1"
     ]
 
 
@@ -145,8 +151,9 @@ def tatoeba(data, out):
     ]
     table(out / "tatoeba.csv", rows, ("english", "chinese"))
     return [
-        f"{out}/tatoeba.csv --aim seq2seq --text english --label chinese --family gru --width 256 "
-        "--embedding 128 --dropout 0.2 --budget '10 epochs' --rate 2e-3 --threads 1"
+        f"{out}/tatoeba.csv --aim seq2seq --text english --label chinese --family gru "
+        "--set attention=cross --width 256 --embedding 128 --dropout 0.2 --budget '12 epochs' "
+        "--rate 2e-3 --threads 1"
     ]
 
 

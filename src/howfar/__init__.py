@@ -63,9 +63,9 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a lazy import of anything p
     """Import what is asked for on first use: `import howfar` alone loads no torch."""
     if name == "HowfarError":
         return import_module("howfar.core.errors").HowfarError
-    homes: dict[str, str] = import_module("howfar.api").HOMES
-    if name in homes:
-        return getattr(import_module(homes[name]), name)
+    api = import_module("howfar.api")
+    if name in api.HOMES:
+        return api.fetch(name)
     raise AttributeError(f"module 'howfar' has no attribute {name!r}")
 
 
