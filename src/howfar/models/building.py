@@ -11,7 +11,7 @@ import dataclasses
 import importlib
 from bisect import bisect_left
 from itertools import chain
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Generator
@@ -37,9 +37,10 @@ def build(  # noqa: PLR0913 - the settings every family shares, by keyword only
     width: int = 64,
     depth: int | None = None,
     causal: bool = True,
-    pooled: bool | None = None,
+    pooled: bool | Literal["last"] | None = None,
     embedding: int = 64,
     dropout: float = 0.0,
+    channels: int = 0,
     generator: Generator | None = None,
     **extras: Any,  # noqa: ANN401 - each family types its own settings
 ) -> Model:
@@ -47,33 +48,40 @@ def build(  # noqa: PLR0913 - the settings every family shares, by keyword only
 
     Args:
         name: a key of `MODELS`, or `package.module:attr`.
-        vocabulary: ids, V.
+        vocabulary: ids, V; 0 where `channels` is given.
         outputs: logits a position or a sequence.
         width: D; filters for textcnn.
         depth: blocks; None: as the family has it.
         causal: whether a position knows nothing of later ones.
-        pooled: one output a sequence, or one a position; None: a position if causal.
+        pooled: one output a sequence, or one a position; None: a position if causal. "last": one a
+            sequence, read at its last real position (of a causal model).
         embedding: E.
         dropout: share dropped, 0 <= dropout < 1.
+        channels: the model reads this many real numbers a position, not ids.
         generator: source of all parameters; None: a new one with torch's default seed.
         extras: settings of the family, such as `kernel=5`.
 
     Raises:
         UsageError: E-MODEL for a name, E-SETTING for a setting nobody knows, E-OPTION for a value.
     """
-    positive(vocabulary=vocabulary, outputs=outputs, width=width, embedding=embedding)
-    _flags(causal=causal, pooled=not causal if pooled is None else pooled)
+    positive(outputs=outputs, width=width, embedding=embedding)
+    _read(vocabulary, channels)
+    last = _last(pooled, causal)
+    whole = None if pooled is None or last else bool(pooled)
     _share(dropout)
     generator = torch.Generator() if generator is None else generator
-    sizes = Sizes(embedding, width, causal, dropout, pooled)
+    sizes = Sizes(embedding, width, causal, dropout, whole)
     extras = extras if depth is None else extras | {"depth": depth}
     if name not in MODELS and ":" in str(name):
         common = dataclasses.asdict(sizes) | {"vocabulary": vocabulary, "outputs": outputs}
+        common |= {"channels": channels} if channels else {}
         if pooled is None:  # a builder need not know it
             del common["pooled"]
         return _from_outside(name, common | {"generator": generator} | extras)
     family = named(name)
-    model = _bare(family, sizes, _settings(family, extras), vocabulary, outputs)
+    model = _bare(
+        family, sizes, _settings(family, extras), vocabulary, outputs, last=last, channels=channels
+    )
     return _filled(model, generator)
 
 
@@ -194,7 +202,16 @@ def _settings(family: Family, extras: dict[str, Any]) -> object:
     return family.settings(**extras)
 
 
-def _bare(family: Family, sizes: Sizes, settings: object, vocabulary: int, outputs: int) -> Model:
+def _bare(  # noqa: PLR0913 - the last two by keyword only
+    family: Family,
+    sizes: Sizes,
+    settings: object,
+    vocabulary: int,
+    outputs: int,
+    *,
+    last: bool = False,
+    channels: int = 0,
+) -> Model:
     """A model without memory: torch's own first draw would move global random state."""
     with torch.device("meta"):
         return Model(
@@ -203,15 +220,33 @@ def _bare(family: Family, sizes: Sizes, settings: object, vocabulary: int, outpu
             outputs=outputs,
             embedding=sizes.embedding,
             dropout=sizes.dropout,
-            pooled=sizes.pooled,
+            pooled="last" if last else sizes.pooled,
+            channels=channels,
         )
 
 
-def _flags(**flags: object) -> None:
-    for name, flag in flags.items():
+def _last(pooled: object, causal: object) -> bool:
+    """Whether the last position answers; refuses flags that are none."""
+    last = isinstance(pooled, str) and pooled == "last"
+    for name, flag in (("causal", causal), ("pooled", last or (pooled is not None and pooled))):
         if not isinstance(flag, bool):
             message = f"{name} must be true or false, not {shown(flag)}."
             raise UsageError("E-OPTION", message, f"{name}=True")
+    if last and not causal:
+        message = 'pooled="last" is of causal models: it reads the last position alone.'
+        raise UsageError("E-OPTION", message, "causal=True")
+    return last
+
+
+def _read(vocabulary: int, channels: int) -> None:
+    """A model reads ids or numbers, not both."""
+    if not channels:
+        positive(vocabulary=vocabulary)
+        return
+    positive(channels=channels)
+    if vocabulary:
+        message = f"A model of {channels} numbers a position reads no ids, vocabulary={vocabulary}."
+        raise UsageError("E-OPTION", message, "vocabulary=0")
 
 
 def _attention(family: Family, attention: str | None) -> str:

@@ -2,9 +2,11 @@
 
 Idea     logits = head(body(embedding(tokens))), pooled over real positions in between if one
          answer a sequence is wanted: by default where the body reads the whole sequence at once
-Shapes   tokens (B, L) -> (B, L, outputs), or pooled (B, outputs)
+Shapes   tokens (B, L), or numbers (B, L, channels) -> (B, L, outputs), or pooled (B, outputs)
 Padding  on the right; what stands there changes nothing. `packed` reads documents without any
 """
+
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -38,13 +40,16 @@ class Model(nn.Module):
         embedding: E.
         dropout: share dropped after the embedding and before the head.
         pooled: one output a sequence, or one a position; None: a position if the body is causal.
+            "last": one a sequence, read at its last real position alone, so that nothing is
+            carried there but by the body.
+        channels: real numbers a position in place of ids; they are mapped linearly to E.
 
     Attributes:
         causal: whether a position knows nothing of later ones.
-        pool: "none" (one output a position), "mean" or "max" over real positions.
+        pool: "none" (one output a position), "mean" or "max" over real positions, or "last".
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by keyword only
         self,
         body: Body,
         *,
@@ -52,16 +57,19 @@ class Model(nn.Module):
         outputs: int,
         embedding: int,
         dropout: float = 0.0,
-        pooled: bool | None = None,
+        pooled: bool | Literal["last"] | None = None,
+        channels: int = 0,
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.embedding = (
+            nn.Linear(channels, embedding) if channels else nn.Embedding(vocabulary, embedding)
+        )
         self.body = body
         self.head = nn.Linear(body.out_width, outputs)
         self.dropout = nn.Dropout(dropout)
         self.causal = body.causal
         pooled = not body.causal if pooled is None else pooled
-        self.pool = body.pool if pooled else "none"
+        self.pool = "last" if pooled == "last" else body.pool if pooled else "none"
 
     @property
     def recompute(self) -> bool:
@@ -84,7 +92,7 @@ class Model(nn.Module):
     @property
     def packs(self) -> bool:
         """Whether the body can read documents that stand one after another: `packed`."""
-        return isinstance(self.body, Stack) and self.body.packs
+        return isinstance(self.body, Stack) and self.body.packs and self.pool != "last"
 
     def draw_all(self, generator: Generator) -> None:
         """Draw every parameter from `generator`.
@@ -98,13 +106,14 @@ class Model(nn.Module):
         initialise(self, generator)
         with torch.no_grad():
             self.head.weight.mul_(0.1)
-            self.embedding.weight.mul_(0.3)
+            if isinstance(self.embedding, nn.Embedding):
+                self.embedding.weight.mul_(0.3)
 
     def forward(self, tokens_BL: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Logits.
 
         Args:
-            tokens_BL: integer ids; padding on the right, any valid id.
+            tokens_BL: integer ids, or real numbers (B, L, channels); padding on the right, any.
             lengths: (B,) real tokens a row; None: all of them.
 
         Returns:
@@ -126,7 +135,7 @@ class Model(nn.Module):
         of the chosen.
         """
         if tokens_BL.numel() == 0:  # no row, or rows without a token
-            return self.head.weight.new_zeros(*tokens_BL.shape, self.body.out_width)
+            return self.head.weight.new_zeros(*tokens_BL.shape[:2], self.body.out_width)
         x_BLE = self.dropout(self.embedding(tokens_BL))
         y_BLD = self.body(x_BLE, _given(tokens_BL, lengths))
         return self.dropout(y_BLD) if self.pool == "none" else y_BLD
@@ -147,7 +156,7 @@ class Model(nn.Module):
             UsageError: E-PACK if the body cannot, E-SHAPE for lengths that do not add up.
         """
         body = self.body
-        if not isinstance(body, Stack) or not body.packs:
+        if not isinstance(body, Stack) or not self.packs:
             raise UsageError(
                 "E-PACK", "This model cannot read packed documents.", "pad them; or a transformer"
             )
@@ -167,6 +176,10 @@ class Model(nn.Module):
         length = y_BLD.shape[1]
         if length == 0:
             return y_BLD.sum(1)
+        if self.pool == "last":
+            rows_B = torch.arange(len(y_BLD), device=y_BLD.device)
+            last_BD = y_BLD[rows_B, lengths.clamp(min=1) - 1]
+            return last_BD.masked_fill((lengths == 0)[:, None], 0.0)
         real_BL1 = real_positions(lengths, length)[..., None]
         if self.pool == "max":
             # features that are maximised stand behind a ReLU: 0 is below none of them
@@ -234,13 +247,14 @@ class Model(nn.Module):
 
     def state_bytes(self, length: int) -> int:
         """Bytes to go on after `length` tokens, float32, one sequence; with what is pooled."""
-        pooled = 0 if self.pool == "none" else FLOAT_BYTES * self.body.out_width
+        pooled = 0 if self.pool in {"none", "last"} else FLOAT_BYTES * self.body.out_width
         return self.body.state_bytes(length) + pooled
 
     def flops(self, length: int) -> int:
-        """Forward pass of one sequence, multiply-add = 2, head included, embedding 0."""
+        """Forward pass of one sequence, multiply-add = 2, head included, embedding of ids 0."""
         heads = length if self.pool == "none" else 1
-        return self.body.flops(length) + 2 * self.head.weight.numel() * heads
+        mapped = 0 if isinstance(self.embedding, nn.Embedding) else self.embedding.weight.numel()
+        return self.body.flops(length) + 2 * self.head.weight.numel() * heads + 2 * mapped * length
 
 
 def _means(y_TD: Tensor, lengths_N: Tensor) -> Tensor:
