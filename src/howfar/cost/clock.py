@@ -36,6 +36,7 @@ def measure_cost(  # noqa: PLR0913 - each is a setting of its own
     build: Callable[[], nn.Module],
     *,
     vocabulary: int,
+    channels: int = 0,
     lengths: Sequence[int] = (128, 512, 2048, 8192),
     threads: int = 1,
     seconds_per_point: float = 0.5,
@@ -53,6 +54,7 @@ def measure_cost(  # noqa: PLR0913 - each is a setting of its own
     Args:
         build: makes the module; called as `model(tokens_BL, lengths_B)`, returns one tensor.
         vocabulary: the tokens are drawn evenly from 0 .. vocabulary - 1.
+        channels: the model reads this many real numbers a position, not ids.
         lengths: in tokens; measured in increasing order, repeated ones once.
         threads: of torch. With one, CPU seconds count; with more, wall seconds.
         seconds_per_point: for the timed passes of one length: at most 30, and at least one, of
@@ -70,12 +72,13 @@ def measure_cost(  # noqa: PLR0913 - each is a setting of its own
         UsageError: E-OPTION, for a vocabulary, length, number of threads or limit below 1.
     """
     grid = sorted(set(lengths))
-    _check(grid, vocabulary, threads, min(max_seconds, max_bytes))
+    _check(grid, vocabulary or channels, threads, min(max_seconds, max_bytes))
     limit = min(max_bytes, int(psutil.virtual_memory().available) // 2)
     jobs = [
         Job(
             length=length,
             vocabulary=vocabulary,
+            channels=channels,
             threads=threads,
             seconds=seconds_per_point,
             max_bytes=limit,

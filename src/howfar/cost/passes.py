@@ -30,11 +30,12 @@ class Job:
     """One length to measure."""
 
     length: int
-    vocabulary: int
+    vocabulary: int  # of ids; not looked at where there are channels
     threads: int
     seconds: float  # for the timed passes together
     max_bytes: int
     seed: int
+    channels: int = 0  # real numbers a position in place of ids; 0: ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +56,11 @@ def read_point(model: nn.Module, job: Job) -> Reading:
     """
     torch.set_num_threads(job.threads)
     clock = time.process_time if job.threads == 1 else time.perf_counter
-    tokens_BL = torch.randint(
-        job.vocabulary, (1, job.length), generator=torch.Generator().manual_seed(job.seed)
-    )
+    draws = torch.Generator().manual_seed(job.seed)
+    if job.channels:
+        tokens_BL = torch.randn(1, job.length, job.channels, generator=draws)
+    else:
+        tokens_BL = torch.randint(job.vocabulary, (1, job.length), generator=draws)
     forward_seconds, forward_peak = _read(lambda: forward_pass(model, tokens_BL), clock, job)
     train_seconds, train_peak = _read(lambda: train_pass(model, tokens_BL), clock, job)
     return Reading(

@@ -193,7 +193,7 @@ class _Desk:
 
 def _distances(problem: Problem, reaches: Sequence[int | None]) -> list[int]:
     """Exact distances to score: two an octave, and both sides of each bounded reach's edge."""
-    if not isinstance(problem, TaskProblem):
+    if not isinstance(problem, TaskProblem) or not problem.places:
         return []
     last = problem.length - 1
     grid = {1, 2, 3, last}

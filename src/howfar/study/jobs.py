@@ -60,7 +60,7 @@ class Result:
     seed: int
     trained: Trained
     answers: Answers | None = None
-    by_distance: dict[int, np.ndarray] | None = None  # distance -> (items,) bool
+    by_distance: dict[int, np.ndarray] | None = None  # exact distance -> (items,) bool
 
 
 def try_rate(run: Run, design: Design, rate: float, progress: Progress) -> Result:
@@ -82,7 +82,7 @@ def train(
     source = run.problem.source(seed, run.options.batch)
     answers = evaluate(model, (batch.to(device) for batch in source.evaluation("test")))
     by_distance = {}
-    if isinstance(run.problem, TaskProblem):
+    if isinstance(run.problem, TaskProblem) and run.problem.places:
         for distance in distances:
             batch = run.problem.at_distance(distance, DISTANCE_ITEMS).to(device)
             by_distance[distance] = evaluate(model, [batch]).correct
@@ -102,7 +102,7 @@ class AtTarget(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """Logits at position lengths - 1."""
-        if not self.model.causal:
+        if not self.model.causal or self.model.pool == "last":
             answer: Tensor = self.model(tokens, lengths)
             return answer[:, None]
         hidden = self.model.hidden(tokens, lengths)
@@ -203,6 +203,7 @@ def price(run: Run, design: Design, progress: Progress) -> Cost:
     return measure_cost(
         design.build,
         vocabulary=design.vocabulary,
+        channels=design.channels,
         lengths=options.cost_lengths,
         threads=options.threads,
         seconds_per_point=options.cost_seconds,

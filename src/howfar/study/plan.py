@@ -107,6 +107,8 @@ class Design:
     causal: bool
     embedding: int
     dropout: float
+    channels: int = 0  # the model reads this many real numbers a position, not ids
+    last: bool = False  # one answer a sequence, at its last position
 
     def build(self, seed: int = 0) -> Model:
         """A fresh model; the seed sets its first weights."""
@@ -116,8 +118,10 @@ class Design:
             outputs=self.outputs,
             width=self.width,
             causal=self.causal,
+            pooled="last" if self.last else None,
             embedding=self.embedding,
             dropout=self.dropout,
+            channels=self.channels,
             generator=Seeds(seed).torch(f"init {self.family}"),
         )
 
@@ -138,6 +142,8 @@ def design(family: str, problem: Problem, options: CompareOptions) -> Design:
         problem.causal,
         options.embedding,
         dropout,
+        problem.channels,
+        problem.last,
     )
 
 

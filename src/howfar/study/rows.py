@@ -1,6 +1,6 @@
 """One family's row of a comparison, from whatever of its jobs were finished."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,8 +12,10 @@ from howfar.models import MODELS
 from howfar.record.comparison import DistancePoint, Exponent, Learning, Reach, Row
 from howfar.study.jobs import Result
 from howfar.study.plan import Design
-from howfar.study.problems import Problem
-from howfar.study.score import accuracy_score
+from howfar.study.problems import Problem, TaskProblem
+from howfar.study.problems.base import accuracy
+
+LEAST_ANSWERS = 20  # in a bin of distances, over which an accuracy says anything
 
 
 @dataclass
@@ -64,8 +66,8 @@ def family_row(file: File, problem: Problem, seed: int, *, interrupted: bool) ->
     if not finished:
         return row
     score, each = problem.score([r.answers for r in finished if r.answers is not None], seed)
-    points = _by_distance(finished, seed)
-    solved, censored = task_reach(points, 1 / problem.outputs) if points else (None, False)
+    points = _by_distance(finished, problem, seed)
+    solved, censored = task_reach(points, _chance(problem)) if points else (None, False)
     return replace(
         row,
         score=score,
@@ -82,21 +84,60 @@ def family_row(file: File, problem: Problem, seed: int, *, interrupted: bool) ->
     )
 
 
-def _by_distance(finished: Sequence[Result], seed: int) -> tuple[DistancePoint, ...]:
+def _chance(problem: Problem) -> float:
+    return problem.task.chance if isinstance(problem, TaskProblem) else 1 / problem.outputs
+
+
+def _by_distance(
+    finished: Sequence[Result], problem: Problem, seed: int
+) -> tuple[DistancePoint, ...]:
+    """Accuracy at exact distances where a task can place its cue, else of test items in octaves."""
+    asked: list[tuple[int, int, list[np.ndarray], np.ndarray | None]]
+    if finished[0].by_distance:
+        asked = [
+            (distance, distance, [r.by_distance[distance] for r in finished if r.by_distance], None)
+            for distance in finished[0].by_distance
+        ]
+    else:
+        asked = list(_in_bins(finished, problem))
     points = []
-    for distance in finished[0].by_distance or ():
-        right_SN = np.stack([r.by_distance[distance] for r in finished if r.by_distance])
-        score = accuracy_score(right_SN, seed)
+    for first, last, right, rows in asked:
+        score, _ = accuracy(right, seed, rows)
         points.append(
             DistancePoint(
-                distance=distance,
+                distance=first,
+                last=None if first == last else last,
                 accuracy=score.value,
                 low=score.value if score.low is None else score.low,
                 high=score.value if score.high is None else score.high,
-                count=right_SN.size,
+                count=sum(len(answers) for answers in right),
             )
         )
     return tuple(points)
+
+
+def _in_bins(
+    finished: Sequence[Result], problem: Problem
+) -> Iterator[tuple[int, int, list[np.ndarray], np.ndarray | None]]:
+    """First and last distance of a bin, the answers of every seed in it, and their rows."""
+    answers = [r.answers for r in finished if r.answers is not None]
+    if not isinstance(problem, TaskProblem) or problem.task.numbers or not answers:
+        return
+    far = answers[0].distance
+    for first, last in _halves_of_octaves(int(far.max(initial=0))):
+        here = (far >= first) & (far <= last)
+        if here.sum() >= LEAST_ANSWERS:
+            yield first, last, [a.correct[here] for a in answers], answers[0].row[here]
+
+
+def _halves_of_octaves(most: int) -> Iterator[tuple[int, int]]:
+    """1, 2, 3, 4-5, 6-7, 8-11, 12-15, ... up to `most`; the last one ends there."""
+    first, step = 0, 1
+    while first <= most:
+        yield first, min(most, first + step - 1)
+        first += step
+        if first >= 4 * step and first & (first - 1) == 0:
+            step *= 2
 
 
 def _status(file: File, *, interrupted: bool) -> tuple[str, str | None]:

@@ -27,24 +27,48 @@ CELLS = 2**22  # of the table of draws held at once
 
 
 def accuracy_score(
-    correct_SN: NDArray[np.bool_] | NDArray[np.float64], seed: int, resamples: int = RESAMPLES
+    correct_SN: NDArray[np.bool_] | NDArray[np.float64],
+    seed: int,
+    resamples: int = RESAMPLES,
+    weights: NDArray[np.int64] | None = None,
 ) -> Score:
     """Mean accuracy over seeds and items, with its 95 % interval.
 
     Args:
-        correct_SN: (seeds, items) whether each answer is right; the same items for every seed.
+        correct_SN: (seeds, items) whether each answer is right, or which share of an item's
+            answers; the same items for every seed.
         seed: of the bootstrap.
         resamples: draws.
+        weights: (items,) answers of each item; None: one.
 
     Raises:
         ValueError: where the table has no cell or not two axes.
     """
     table_SN = _table(correct_SN)
     num_items = table_SN.shape[1]
-    value = float(table_SN.mean())
-    low, high = _interval(table_SN, np.ones(num_items), seed, resamples)
+    weight_N = np.ones(num_items) if weights is None else np.asarray(weights, dtype=np.float64)
+    value = float((table_SN @ weight_N).mean() / weight_N.sum())
+    low, high = _interval(table_SN, weight_N, seed, resamples)
     least, most = _wilson(value, num_items)
     return Score(name="accuracy", value=value, low=min(low, least), high=max(high, most))
+
+
+def error_score(error_SN: NDArray[np.float64], seed: int, resamples: int = RESAMPLES) -> Score:
+    """Mean squared error over seeds and items, with its 95 % interval; less is better.
+
+    Args:
+        error_SN: (seeds, items) squared errors; the same items for every seed.
+        seed: of the bootstrap.
+        resamples: draws.
+
+    Raises:
+        ValueError: where the table has no cell or not two axes.
+    """
+    table_SN = _table(error_SN)
+    value = float(table_SN.mean())
+    low, high = _interval(table_SN, np.ones(table_SN.shape[1]), seed, resamples)
+    low, high = min(low, value), max(high, value)
+    return Score(name="squared error", value=value, low=low, high=high, better="lower")
 
 
 def bits_score(

@@ -3,17 +3,20 @@
 from typing import Any
 
 from howfar.core.errors import UsageError, closest
+from howfar.tasks.base import Task, distances, scored
 from howfar.tasks.recall import Recall
 
-TASKS: dict[str, type[Recall]] = {"recall": Recall}
+__all__ = ["TASKS", "Task", "distances", "scored", "task", "tasks"]
+
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Recall,)}
 
 
-def tasks() -> dict[str, type[Recall]]:
+def tasks() -> dict[str, type[Task]]:
     """All tasks by name."""
     return dict(TASKS)
 
 
-def task(name: str, **settings: Any) -> Recall:  # noqa: ANN401 - the task's own fields
+def task(name: str, **settings: Any) -> Task:  # noqa: ANN401 - the task's own fields
     """Build a task by name. Unknown names and settings raise UsageError."""
     if name not in TASKS:
         message = f"No task is called {name!r}. Known: {', '.join(TASKS)}."

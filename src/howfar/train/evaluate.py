@@ -20,7 +20,8 @@ __all__ = ["Answers", "HeadApart", "Judged", "evaluate", "judge", "scored_logits
 class Answers:
     """One entry a scored target, in the order of the batches, rows first.
 
-    nats: (N,) loss -log p(target). correct: (N,) bool. distance: (N,) tokens, 0 where unknown.
+    nats: (N,) loss -log p(target), or the squared error of a number. correct: (N,) bool; of numbers
+    all False. distance: (N,) tokens, 0 where unknown.
     row: (N,) which evaluation row the target stood in, counted over all batches.
     """
 
@@ -47,13 +48,20 @@ class Judged:
 
 
 def evaluate(model: nn.Module, batches: Iterable[Batch]) -> Answers:
-    """Score a model with classes as answers, in eval mode; its mode is restored afterwards."""
+    """Score a model whose answers are classes, or one number a row, in eval mode.
+
+    Its mode is restored afterwards.
+    """
     nats, correct, distance, row, seen = [], [], [], [], 0
     with asking(model):
         for batch in batches:
             logits, target = scored_logits(model, batch)
-            nats.append(F.cross_entropy(logits.double(), target, reduction="none").cpu())
-            correct.append((logits.argmax(-1) == target).cpu())
+            if target.is_floating_point():
+                nats.append((logits[:, 0].double() - target.double()).square().cpu())
+                correct.append(torch.zeros(len(target), dtype=torch.bool))
+            else:
+                nats.append(F.cross_entropy(logits.double(), target, reduction="none").cpu())
+                correct.append((logits.argmax(-1) == target).cpu())
             rows, far = _where(batch)
             row.append(rows + seen)
             distance.append(far)
@@ -106,7 +114,8 @@ def _where(batch: Batch) -> tuple[Tensor, Tensor]:
     """Row and distance of each scored target."""
     if batch.targets.ndim == 1:
         rows = torch.arange(len(batch.targets))
-        return rows, torch.zeros_like(rows)
+        far = torch.zeros_like(rows) if batch.distance is None else batch.distance.amax(1).cpu()
+        return rows, far
     scored_BL = batch.targets != IGNORED
     rows = scored_BL.nonzero()[:, 0].cpu()
     if batch.distance is None:

@@ -53,6 +53,16 @@ class Problem(Protocol):
         ...
 
     @property
+    def channels(self) -> int:
+        """Real numbers a position in place of ids; 0: ids."""
+        ...
+
+    @property
+    def last(self) -> bool:
+        """Whether a causal model gives one answer a sequence, at its last position."""
+        ...
+
+    @property
     def length(self) -> int:
         """Tokens a sequence is trained on, at most."""
         ...
@@ -110,7 +120,17 @@ def spread(num_batches: int, most_rows: int) -> np.ndarray:
     return np.unique(np.linspace(0, num_batches - 1, count).round().astype(int))
 
 
-def accuracy(correct: Sequence[np.ndarray], seed: int) -> tuple[Score, tuple[float, ...]]:
-    """Accuracy over seeds and items with its interval, and each seed's own."""
-    score = accuracy_score(np.stack(correct), seed)
-    return score, tuple(float(c.mean()) for c in correct)
+def accuracy(
+    correct: Sequence[np.ndarray], seed: int, rows: np.ndarray | None = None
+) -> tuple[Score, tuple[float, ...]]:
+    """Accuracy over seeds and items with its interval, and each seed's own.
+
+    rows: (N,) in which row each answer stands: answers of one row are drawn together.
+    """
+    each = tuple(float(c.mean()) for c in correct)
+    if rows is None or len(np.unique(rows)) == len(rows):
+        return accuracy_score(np.stack(correct), seed), each
+    _, place = np.unique(rows, return_inverse=True)
+    count = np.bincount(place)
+    shares = [np.bincount(place, weights=c.astype(float)) / count for c in correct]
+    return accuracy_score(np.stack(shares), seed, weights=count), each

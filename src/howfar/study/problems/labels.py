@@ -31,6 +31,9 @@ class LabelProblem:
         """What was read."""
         return self.labelled.data
 
+    channels = 0
+    last = False
+
     @property
     def vocabulary(self) -> int:
         """Token ids."""

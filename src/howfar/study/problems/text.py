@@ -31,6 +31,9 @@ class TextProblem:
         """What was read."""
         return self.running.data
 
+    channels = 0
+    last = False
+
     @property
     def vocabulary(self) -> int:
         """Token ids."""
