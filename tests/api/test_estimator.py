@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer
 from tests.cli.conftest import reviews
 from torch.nn import functional as F
 
-from howfar.api.estimator import TextClassifier
+from howfar.api.estimator import OWN, TextClassifier
 from howfar.bundle.build import model_of
 from howfar.bundle.bundle import Bundle
 from howfar.bundle.predict import padded
@@ -241,6 +241,34 @@ def test_a_fitted_estimator_is_pickled_without_objects_of_torch(fitted, tmp_path
     unfitted = pickle.loads(pickle.dumps(TextClassifier("lstm")))  # noqa: S301
     assert unfitted.family == "lstm"
     assert io.BytesIO(data).read(1) == b"\x80"
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        *(
+            ({name: 1}, rf"'{name}', which is the parameter {name}")
+            for name in ("length", "family")
+        ),
+        *(({name: 1}, rf"'{name}', which is the par") for name in ("budget", "tokens", "dropout")),
+        *(({name: 1}, rf"'{name}', which is the par") for name in ("parameters", "threads")),
+        *(({name: 1}, rf"'{name}', which is the par") for name in ("learning_rate", "settings")),
+        ({"seed": 1}, "'seed', which is the parameter random_state"),
+        *(({name: {}}, rf"'{name}', which is no") for name in ("texts", "labels", "options")),
+        ({"extras": {}}, "'extras', which is no setting"),
+        ({3: 1}, "the key '3'"),
+        ("depth=2", "settings is a str"),
+    ],
+)
+def test_settings_say_nothing_twice(given, part):
+    with pytest.raises(ValueError, match=part) as caught:
+        TextClassifier(settings=given, length=8).fit(TEXTS, LABELS)
+    assert isinstance(caught.value, UsageError)
+    assert caught.value.code == "E-OPTION"
+
+
+def test_the_names_that_settings_may_not_have_are_all_the_parameters():
+    assert set(TextClassifier().get_params()) <= set(OWN)
 
 
 def test_tags(fitted):

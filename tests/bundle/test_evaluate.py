@@ -1,6 +1,7 @@
 """Every score of an evaluation against one text at a time, and scikit-learn."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,11 +104,17 @@ def test_unknown_labels():
     assert caught.value.code == "E-EMPTY"
 
 
-def test_majority_is_that_of_training_where_it_is_known():
-    made = bundle()
+def counted(made, rows, **labels):
+    """The same with a record of how often each class stood in training."""
+    record = replace(made.training, labels=labels, data=replace(made.training.data, train=rows))
+    return replace(made, training=record)
+
+
+def test_majority_is_that_of_training():
+    made = counted(bundle(), 3, good=2, bad=1)
     asked = asked_of(made, texts(10), ["bad"] * 7 + ["good"] * 3)
     (base,) = evaluate_asked(made, asked).baselines
-    assert (base.score.value, base.note) == (0.7, "always 'bad', the commonest of these rows")
+    assert (base.score.value, base.note) == (0.3, "always 'good', the commonest of training")
     train = asked_of(made, texts(10), ["good"] * 9 + ["bad"])
     corpus = corpus_of(made, asked)
     object.__setattr__(corpus, "train", train.examples)
@@ -115,8 +122,27 @@ def test_majority_is_that_of_training_where_it_is_known():
     assert (base.score.value, base.note) == (0.3, "always 'good', the commonest of training")
 
 
+def test_without_counts_of_training_there_is_no_majority():
+    made = bundle()
+    data = replace(made.training.data, labels={"bad": 9, "good": 1})  # of all parts
+    made = replace(made, training=replace(made.training, data=data))
+    found = evaluate_asked(made, asked_of(made, texts(10), ["bad"] * 7 + ["good"] * 3))
+    assert found.baselines == ()
+    assert sum("each class stood in training is not known" in note for note in found.notes) == 1
+    assert "baselines" not in codec.to_data(found) or codec.to_data(found)["baselines"] == []
+
+
+def test_majority_of_tags_is_that_of_training():
+    made = counted(bundle("tagging"), 9, bad=1, good=2, fine=3)
+    found = evaluate_asked(made, asked_of(made, ["the film was"], [("bad", "fine", "bad")]))
+    (base,) = found.baselines
+    assert base.score.value == pytest.approx(1 / 3)
+    assert "'fine', the commonest of training" in base.note
+
+
 def test_several_labels_equal_scikit_learn():
-    made = bundle("multilabel", scale=40.0)
+    # of 10 rows of training "bad" stood in more than half, "good" in half
+    made = counted(bundle("multilabel", scale=40.0), 10, bad=6, good=5, fine=0)
     rows, names = texts(), made.settings.names
     table = np.random.default_rng(4).random((60, 3)) < 0.4
     told = [tuple(n for n, on in zip(names, row, strict=True) if on) for row in table]
@@ -129,7 +155,7 @@ def test_several_labels_equal_scikit_learn():
     p = 1 / (1 + np.exp(-logits))
     nats = -np.where(table, np.log(p), np.log(1 - p)).mean()
     assert value(found, "log loss a label") == pytest.approx(nats, rel=1e-4)
-    usual = table.mean(0) > 0.5
+    usual = np.array([name == "bad" for name in names])
     assert found.baselines[0].score.value == pytest.approx((table == usual).all(1).mean())
 
 
@@ -242,6 +268,17 @@ def test_text_equals_one_window_at_a_time(kind, end, carry):
     assert found.scores[0].name == "bits per character"
 
 
+@pytest.mark.parametrize("end", [False, True])
+def test_every_family_is_asked_for_all_but_the_first_token(end):
+    plain, carrying = (writer("char", end, carry) for carry in (False, True))
+    documents = [LINES[:30], LINES[:9]] if end else [LINES[:40]]
+    want = 30 + 1 + 9 + 1 - 1 if end else 39
+    for made in (plain, carrying):
+        assert evaluate_asked(made, asked_of(made, documents)).targets == want
+        # too little for the lanes of training
+        assert evaluate_asked(made, asked_of(made, ["to be,"])).targets == 5 + end
+
+
 @pytest.mark.parametrize("kind", ["byte", "char", "bpe", "unigram"])
 def test_sizes_of_ids_add_up_to_the_text(kind):
     tokeniser = train_tokeniser(kind, [LINES, LINES], max_vocabulary=300)
@@ -289,7 +326,7 @@ def test_answers_equal_one_source_at_a_time():
     asked = asked_of(made, rows, told)
     found = evaluate_asked(made, asked)
     exact, counts, nats, right = [], [], [], []
-    longest = 10 + 1 + max(len(made.tokeniser.encode([t])[0]) for t in told)
+    longest = 2 * made.settings.target_length + 1
     end = made.settings.end
     for text, target in zip(rows, told, strict=True):
         ids = made.target_tokeniser.encode([target])[0].tolist()

@@ -151,11 +151,56 @@ def test_by_length():
     right = np.array([1, 1, 0, 1, 0, 0, 0, 1, 0, 0])
     bins = metrics.by_length(lengths, right)
     assert sum(b.rows for b in bins) == 10
-    assert [(b.first, b.last) for b in bins] == [(1, 1), (2, 2), (3, 4), (5, 9)]
-    assert [b.value for b in bins] == [pytest.approx(2 / 3), 0.5, 0, pytest.approx(1 / 3)]
+    assert [(b.first, b.last) for b in bins] == [(1, 1), (2, 2), (3, 4), (5, 5), (9, 9)]
+    assert [b.value for b in bins] == [pytest.approx(2 / 3), 0.5, 0, 1, 0]
     same = metrics.by_length(np.full(6, 7), np.ones(6))
     assert [(b.first, b.last, b.rows, b.value) for b in same] == [(7, 7, 6, 1.0)]
     assert metrics.by_length(np.array([], dtype=np.int64), np.array([])) == ()
+
+
+def spread(lengths):
+    bins = metrics.by_length(np.array(lengths), np.ones(len(lengths)))
+    return [(b.first, b.last, b.rows) for b in bins]
+
+
+def test_up_to_five_lengths_stay_apart():
+    assert spread([1] * 50 + [100] * 50) == [(1, 1, 50), (100, 100, 50)]
+    assert spread([1] * 96 + [2, 3, 4, 5]) == [(1, 1, 96), *((n, n, 1) for n in (2, 3, 4, 5))]
+
+
+def test_bins_are_filled_evenly():
+    assert spread(range(100)) == [(a, a + 19, 20) for a in range(0, 100, 20)]
+    # a length that fills more than its share leaves four bins to the rest
+    rest = [(a, a + 1, 2) for a in (2, 4, 6, 8)]
+    assert spread([1] * 92 + list(range(2, 10))) == [(1, 1, 92), *rest]
+    assert spread([9] * 92 + list(range(1, 9))) == [(1, 8, 8), (9, 9, 92)]
+
+
+def test_tokens_of_one_row_tell_less_than_of_many():
+    # 20 rows of 10 tokens, right or wrong as a whole: as sure as 19 rows drawn one by one
+    right, of = np.array([10.0, 0.0] * 10), np.full(20, 10.0)
+    assert metrics.clustered(right, of) == pytest.approx(metrics.wilson(0.5, 19))
+    # every row half right: no less sure than 200 tokens
+    assert metrics.clustered(of / 2, of) == metrics.wilson(0.5, 200)
+    assert metrics.clustered(of, of) == metrics.wilson(1.0, 20)
+    assert metrics.clustered(right[:1], of[:1]) == metrics.wilson(1.0, 1)
+    # rows of one token: the usual interval, but for one row lost in estimating
+    one = np.array([1.0, 0.0, 0.0, 1.0, 0.0])
+    assert metrics.clustered(one, np.ones(5)) == pytest.approx(metrics.wilson(0.4, 4))
+    (found,) = metrics.by_length(np.full(20, 10), right, of.astype(np.int64))
+    assert (found.low, found.high) == pytest.approx(metrics.wilson(0.5, 19))
+
+
+def test_the_interval_of_tokens_in_rows_holds_the_truth():
+    draws, held = np.random.default_rng(0), {"clustered": 0, "plain": 0}
+    for _ in range(400):
+        of = draws.integers(5, 15, size=40).astype(float)
+        right = draws.binomial(of.astype(int), draws.beta(1.4, 0.6, size=40)).astype(float)
+        plain = metrics.wilson(right.sum() / of.sum(), of.sum())
+        for name, (low, high) in (("clustered", metrics.clustered(right, of)), ("plain", plain)):
+            held[name] += low <= 0.7 <= high
+    assert 0.92 <= held["clustered"] / 400 <= 0.98
+    assert held["plain"] / 400 < 0.75
 
 
 @settings(max_examples=60, deadline=None)

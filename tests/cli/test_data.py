@@ -59,6 +59,8 @@ def test_json_and_files(howfar, table, tmp_path):
         ("text,label\n ,b\n", (), 3, "E-EMPTY"),
         ("text;label\na;b\n", (), 3, "E-DELIM"),
         ("text,label\na,b\n", ("--test", "none.csv"), 2, "E-NO-FILE"),
+        ('text,label\n"a"b,c\n', (), 3, "E-QUOTE"),
+        ("text,label\na,b\n", ("--quote", "'"), 2, "E-OPTION"),
     ],
 )
 def test_what_cannot_be_described(howfar, tmp_path, content, arguments, code, part):

@@ -66,6 +66,13 @@ def test_probabilities_and_columns_of_the_input(howfar, model, tmp_path):
     assert set(row["probabilities"]) == {"bad", "good", "fine"}
 
 
+def test_quotation_marks_are_text_where_asked(howfar, model, tmp_path):
+    (tmp_path / "in.tsv").write_text('text\tid\n"the" film\t1\n"good\t2\n')
+    ended = howfar("predict", "model", "in.tsv", "--quote", "none", "--json")
+    assert ended.code == 0, ended.err
+    assert [row["line"] for row in ended.document["predictions"]] == [2, 3]
+
+
 def test_a_text_file_is_one_text_a_line(howfar, model, tmp_path):
     (tmp_path / "in.txt").write_bytes("the film\r\n\r\ngood \u2028 town\n".encode())
     ended = howfar("predict", "model", "in.txt", "--json")
@@ -147,6 +154,10 @@ def test_tokens_in_lists(howfar, tmp_path):
         (("predict", "model", "in.csv", "--text", "txet"), 3, "E-COLUMN.*Did you mean 'text'"),
         (("predict", "model", "two.csv"), 3, "E-COLUMN.*--text"),
         (("predict", "model", "empty.txt"), 3, "E-EMPTY"),
+        (("predict", "model", "in.txt", "--text", "text"), 2, "E-OPTION.*--text has no effect"),
+        (("predict", "model", "in.txt", "--quote", "none"), 2, "E-OPTION.*--quote has no effect"),
+        (("predict", "model", "quotes.tsv"), 3, "E-QUOTE.*--quote none"),
+        (("predict", "model", "quotes.tsv", "--quote", "'"), 2, "E-OPTION"),
         (("predict", "model", "nul.jsonl"), 3, "E-NUL"),
         (("predict", "lm", "in.csv"), 2, "E-AIM.*generate"),
         (("predict", "in.csv", "in.csv"), 2, "E-NO-BUNDLE.*a file"),
@@ -156,6 +167,8 @@ def test_what_is_wrong_is_said_in_one_line(arguments, code, said, howfar, model,
     write_csv(tmp_path / "in.csv", [("the film", "x")])
     write_csv(tmp_path / "two.csv", [("the film", "x", "y")], names=("one", "two", "three"))
     (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "in.txt").write_text("the film\n")
+    (tmp_path / "quotes.tsv").write_text('text\tid\n"the" film\t1\n')
     (tmp_path / "nul.jsonl").write_text('{"text": "a\\u0000b"}\n')
     (tmp_path / "model.csv").mkdir()
     save(bundle("lm"), tmp_path / "lm")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from howfar.bundle.opening import open_corpus
 from howfar.core.errors import DataError, HowfarError, UsageError
 from howfar.data.anything import Rows
 from howfar.data.cells import Ledger
@@ -15,6 +16,7 @@ from howfar.data.corpus import CorpusOptions, load_corpus
 from howfar.data.describe import describe
 from howfar.data.examples import AIMS
 from howfar.data.labelled import load_labelled
+from howfar.data.large import LARGE
 from howfar.record.codec import dumps, loads
 from howfar.record.comparison import Data
 from howfar.record.described import Described
@@ -169,6 +171,93 @@ def test_the_newest_test(tmp_path):
         CorpusOptions(group="a", time="b")
 
 
+def test_rows_without_a_time_are_left_out_where_asked(tmp_path):
+    names = ("text", "label", "when")
+    data = [(f"text {i}", "np"[i % 2], f"2024-01-{30 - i:02}") for i in range(20)]
+    odd = [("a", "n", "soon"), ("b", "p", ""), ("c", "n", "2024-02-30"), ("d", "p", "17")]
+    path = write(tmp_path, [*data, *odd], names=names)
+    with pytest.raises(DataError, match=r"No time in .*:21 .*'soon' \(rows 21, 22, 23\)") as caught:
+        loaded(path, time="when")
+    assert "--bad-rows skip" in caught.value.hint
+    listing = tmp_path / "rejects.jsonl"
+    corpus = loaded(path, time="when", bad_rows="skip", rejects=str(listing))
+    assert corpus.data.dropped == 4
+    assert corpus.test.texts == ("text 0", "text 1")
+    assert noted(corpus, "3 no time")
+    assert noted(corpus, "1 another kind of time than most rows")
+    listed = [json.loads(line) for line in listing.read_text().splitlines()]
+    assert [(row["line"], row["code"], row["column"], row["raw"]) for row in listed] == [
+        (21, "E-TIME", "when", "soon"),
+        (22, "E-TIME", "when", ""),
+        (23, "E-TIME", "when", "2024-02-30"),
+        (24, "E-TIME", "when", "17"),
+    ]
+    never = write(tmp_path, [(t, label, "never") for t, label, _ in data], "n.jsonl", names)
+    with pytest.raises(DataError, match=r"every row was left out \(20 no time\)") as caught:
+        loaded(never, time="when", bad_rows="skip")
+    assert caught.value.code == "E-EMPTY"
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        ({"label": "label"}, "--label"),
+        ({"text": "text"}, "--text"),
+        ({"group": "who"}, "--group"),
+        ({"time": "when"}, "--time"),
+        ({"separator": ";"}, "--sep"),
+        ({"no_header": True}, "--no-header"),
+        ({"quote": "none"}, "--quote"),
+        ({"label_separator": ","}, "--label-separator"),
+    ],
+)
+def test_options_of_tables_are_refused_on_a_plain_text(tmp_path, options, flag):
+    path = tmp_path / "a.txt"
+    path.write_text("some words and more\n" * 300)
+    asked = CorpusOptions(**options, folder=tmp_path / "large")
+    large = tmp_path / "large.txt"
+    with large.open("wb") as file:
+        file.truncate(LARGE)
+    for read in (
+        lambda: load_corpus(path, None, asked),
+        lambda: load_corpus(path, "lm", asked),
+        lambda: load_corpus(path, "masked", asked),
+        lambda: describe(path, asked),
+        lambda: open_corpus(large, None, asked),
+    ):
+        with pytest.raises(UsageError) as caught:
+            read()
+        assert caught.value.code == "E-OPTION"
+        assert caught.value.message.startswith(f"{flag} has no effect here: ")
+        assert "is a plain text" in caught.value.message
+    with pytest.raises(DataError, match="running text: it has no labels"):
+        load_corpus(path, "classification", asked)
+
+
+@pytest.mark.parametrize("aim", ["lm", "tagging", "seq2seq", "regression", "classification", None])
+def test_a_column_that_is_not_there_may_be_a_row_of_data(tmp_path, aim):
+    path = tmp_path / "a.csv"
+    path.write_text("good film,pos\nbad film,neg\n")
+    column = {"text": "line"} if aim == "lm" else {"label": "mark"}
+    with pytest.raises(DataError) as caught:
+        load_corpus(path, aim, CorpusOptions(**column))
+    assert caught.value.code == "E-COLUMN"
+    assert "--no-header" in caught.value.hint
+    with pytest.raises(DataError) as caught:
+        load_corpus(path, aim, CorpusOptions(**column, no_header=True))
+    assert "--no-header" not in caught.value.hint
+
+
+def test_unclear_columns_may_be_a_row_of_data(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("good film,3,pos\nbad film,2,neg\n")
+    for aim in ("classification", "seq2seq", "lm", None):
+        with pytest.raises(DataError) as caught:
+            load_corpus(path, aim)
+        assert caught.value.code == "E-COLUMN"
+        assert caught.value.hint.endswith(", or --no-header if the first row is data")
+
+
 def test_the_aim_is_guessed(tmp_path):
     assert load_corpus(write(tmp_path, rows(40))).aim == "classification"
     text = tmp_path / "a.txt"
@@ -182,6 +271,7 @@ def test_the_aim_is_guessed(tmp_path):
     with pytest.raises(DataError, match="what is to be learned") as caught:
         load_corpus(odd)
     assert "--aim" in caught.value.hint
+    assert "--no-header" not in caught.value.hint  # objects name their columns
     with pytest.raises(UsageError, match="Did you mean 'regression'"):
         load_corpus(odd, "regresion")
 

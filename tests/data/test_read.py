@@ -126,6 +126,8 @@ HINTS = {
     "empty text": "--empty drop",
     "ragged": "--bad-rows skip",
     "no header": "--no-header",
+    "open quote": "--quote none",
+    "text after quote": "--quote none",
 }
 
 
@@ -279,6 +281,7 @@ def test_a_file_that_changes_is_noticed(tmp_path, monkeypatch):
         {"separator": '"'},
         {"bad_rows": "maybe"},
         {"empty": "maybe"},
+        {"quote": "'"},
         {"max_field": 0},
     ],
 )
@@ -391,6 +394,47 @@ def test_no_header(tmp_path):
     table = read_table(write(tmp_path, "1,a b c\n0,d e f\n"), no_header=True, text="2", label="1")
     assert table.texts == ("a b c", "d e f")
     assert table.lines == (1, 2)
+
+
+STRAY = 'a "b\t"c" d\n"e\tf\n"\t""\n'
+
+
+def test_quotation_marks_are_text_where_nothing_is_quoted(tmp_path):
+    path = write(tmp_path, STRAY, "t.tsv")
+    asked = {"no_header": True, "text": "1", "label": "2"}
+    with pytest.raises(DataError, match=r":1: text follows") as caught:
+        read_table(path, **asked)
+    assert caught.value.code == "E-QUOTE"
+    table = read_table(path, **asked, quote="none")
+    assert table.texts == ('a "b', '"e', '"')
+    assert table.labels == ('"c" d', "f", '""')
+    assert table.lines == (1, 2, 3)
+    # A closed quote over two lines is one cell, or two rows.
+    lines = write(tmp_path, 'text,label\n"a\nb",c\nd,e\n')
+    assert read_table(lines).texts == ("a\nb", "d")
+    with pytest.raises(DataError, match=":2: 1 cells where the header has 2"):
+        read_table(lines, quote="none")
+
+
+def test_the_separator_is_guessed_without_quotes_too(tmp_path):
+    path = write(tmp_path, STRAY, "t.csv")
+    table = read_table(path, no_header=True, text="1", label="2", quote="none", separator="auto")
+    assert table.num_rows == 3
+
+
+PLAIN = st.text(st.characters(exclude_characters="\t\r\n\0", exclude_categories=["Cs"]), min_size=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(PLAIN, PLAIN), min_size=1, max_size=8))
+def test_without_quotes_a_line_is_a_row_whatever_it_holds(tmp_path_factory, rows):
+    rows = [(f"t{text}", f"l{label}") for text, label in rows]
+    content = "".join(f"{text}\t{label}\n" for text, label in rows)
+    path = write(tmp_path_factory.mktemp("plain"), content, "t.tsv")
+    table = read_table(path, no_header=True, text="1", label="2", quote="none")
+    assert list(zip(table.texts, table.labels, strict=True)) == [
+        (text, label.strip()) for text, label in rows
+    ]
 
 
 def test_separator_auto_is_said(tmp_path):

@@ -255,7 +255,7 @@ def test_window_borders_move_and_a_budget_counts_windows():
     assert source_for(text([1000]), tokens=5, seed=0).batch(0).tokens.shape == (1, 10)
 
 
-def test_evaluation_windows_are_those_of_text_source():
+def test_evaluation_windows_are_those_of_text_source_but_for_the_first():
     for size, length in itertools.product(range(12, 40), (2, 7, 11)):
         ids = np.arange(size, dtype=np.int32)
         running = Running(
@@ -265,6 +265,7 @@ def test_evaluation_windows_are_those_of_text_source():
         expected = list(TextSource(running, rows=3, seed=0).evaluation("test"))
         found = list(source_for(text([90], [size], length), rows=3, seed=0).evaluation("test"))
         assert len(found) == len(expected)
+        expected[0].targets[0] = torch.arange(1, length + 1)
         assert all(same(a, b) for a, b in zip(found, expected, strict=True))
 
 
@@ -272,7 +273,7 @@ def test_a_part_shorter_than_a_window():
     source = source_for(text([90], [4], 10), seed=0)
     (batch,) = source.evaluation("test")
     assert batch.tokens.tolist() == [[0, 1, 2]]
-    assert batch.targets.tolist() == [[IGNORED, IGNORED, 3]]
+    assert batch.targets.tolist() == [[1, 2, 3]]
     for sizes in ([1], [0], [0, 0]):
         with pytest.raises(DataError, match="test part") as caught:
             list(source_for(text([90], sizes, 10), seed=0).evaluation("test"))
@@ -280,6 +281,15 @@ def test_a_part_shorter_than_a_window():
     with pytest.raises(DataError, match="train part has 10 tokens, and needs 11"):
         source_for(text([10], length=10), seed=0)
     assert source_for(text([11], length=10), seed=0).batch(0).targets.max() == 10
+
+
+@settings(deadline=None)
+@given(st.integers(2, 60), st.integers(1, 12), st.integers(1, 5))
+def test_carried_or_not_the_same_targets_are_scored(size, length, rows):
+    for carry in (False, True):
+        source = source_for(text([90], [size], length), rows=rows, carry=carry, seed=0)
+        targets = torch.cat([batch.targets.flatten() for batch in source.evaluation("test")])
+        assert sorted(targets[targets != IGNORED].tolist()) == list(range(1, size))
 
 
 def test_documents_are_joined_with_ends():
@@ -344,9 +354,17 @@ def test_lanes_go_on(slots, size):
 def test_lanes_of_short_texts():
     source = source_for(text([13]), rows=4, carry=True, seed=0)
     assert source.batch(0).tokens.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
-    with pytest.raises(DataError) as caught:
-        source_for(text([4]), rows=4, carry=True, seed=0)
-    assert (caught.value.code, caught.value.hint) == ("E-TOO-SHORT", "--rows 3")
+    short = source_for(text([4], [4]), rows=4, carry=True, seed=0)
+    for ask in (
+        lambda: short.tokens_per_epoch,
+        lambda: short.steps_per_epoch,
+        lambda: short.batch(0),
+    ):
+        with pytest.raises(DataError) as caught:
+            ask()
+        assert (caught.value.code, caught.value.hint) == ("E-TOO-SHORT", "--rows 3")
+    (batch,) = short.evaluation("test")  # which needs no lanes
+    assert batch.targets.tolist() == [[1, 2, 3]]
     assert source_for(text([90]), tokens=35, carry=True, seed=0).batch(0).tokens.shape == (3, 10)
 
 

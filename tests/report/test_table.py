@@ -67,7 +67,7 @@ def test_fits_any_width_without_breaking_a_number(sample, width):
 
 
 def test_dropped_columns_are_named(sample):
-    assert "Left out at this width: detectable, R99," in render_text(sample.recall(), width=80)
+    assert "Left out at this width: chance, best" in render_text(sample.recall(), width=80)
     assert "Left out" not in render_text(sample.recall(), width=200)
 
 
@@ -120,3 +120,12 @@ def test_nothing_measured_still_prints(sample):
     text = render_text(replace(sample.text(), rows=(bare,)))
     assert "R95" not in text
     assert "us/token" not in text
+
+
+def test_a_task_row_holds_chance_and_the_best_shortcut(sample):
+    comparison = sample.recall()
+    row = line_of(render_text(comparison, width=200), comparison.rows[0].family)
+    guess, *rungs = [baseline.score.value for baseline in comparison.baselines]
+    assert f"{guess:.3f}" in row
+    assert f"{max(rungs):.3f}" in row
+    assert f"{comparison.rows[0].tokens_seen:,}" in row

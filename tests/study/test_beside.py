@@ -1,5 +1,7 @@
 """Baselines beside a trained model, worked out by hand."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from howfar.data.ragged import Ragged
 from howfar.data.tokenise import train_tokeniser
 from howfar.record.comparison import Data
 from howfar.study.beside import beside
+from howfar.study.ngram import KneserNey
 
 
 def corpus(aim, parts, **more):
@@ -50,6 +53,26 @@ def test_a_text_that_repeats_costs_nothing():
     parts = [rows(ids), rows(ids[:400]), rows(ids[:400])]
     (found,) = beside(corpus("lm", parts), 0)
     assert found.score.value < 0.05
+
+
+def test_ngrams_score_the_targets_of_the_models():
+    # Ends (5) stand between documents of the letters 2 and 3; all but the first token are scored.
+    draws = np.random.default_rng(0)
+    documents = [np.full(1 + i % 3, 2 + i % 2) for i in draws.integers(6, size=400)]
+    train, validation, test = (rows(*documents[a : a + 100]) for a in (0, 100, 200))
+    (found,) = beside(corpus("lm", (train, validation, test), end=5), 0)
+    joined = [[i for ids in part.ids for i in (*ids.tolist(), 5)] for part in (train, test)]
+    model = KneserNey(8, 6).fit(joined[0])
+    order = int(found.name.split("-")[0])
+    nats = model.nats_by_order(joined[1])[order - 1][1:]
+    characters = sum(i != 5 for i in joined[1][1:])
+    assert found.score.value == pytest.approx(nats.sum() / math.log(2) / characters, rel=1e-12)
+    assert len(nats) == characters + 100
+
+
+def test_a_single_token_has_no_next_one():
+    part = rows([2, 3, 4, 5] * 10)
+    assert beside(corpus("lm", (part, part, rows([2]))), 0) == ()
 
 
 def test_words_tell_classes():

@@ -108,4 +108,4 @@ def test_bad_settings_are_named():
         task("recal")
     with pytest.raises(UsageError, match="lenght"):
         task("recall", lenght=3)
-    assert set(TASKS) == {"recall"}
+    assert TASKS["recall"] is Recall

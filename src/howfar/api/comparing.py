@@ -15,7 +15,9 @@ from howfar.study.compare import compare as run_comparison
 from howfar.study.demand import needs, needs_of_rows
 from howfar.study.engine import Event
 from howfar.study.plan import CompareOptions
+from howfar.study.problems import Problem, TaskProblem
 from howfar.study.sources import SourceOptions, open_problem
+from howfar.tasks import Task
 from howfar.train import Budget
 
 READING = tuple(SourceOptions.__dataclass_fields__)
@@ -48,7 +50,7 @@ class Compared:
 
 
 def compare(
-    source: str | Path,
+    source: str | Path | Task,
     *,
     families: str | Sequence[str] | None = None,
     budget: str | Budget | None = None,
@@ -61,7 +63,8 @@ def compare(
     `if __name__ == "__main__":` guard.
 
     Args:
-        source: a path (.csv .tsv .jsonl .parquet .txt), "recall", or a shipped set's name.
+        source: a path (.csv .tsv .jsonl .parquet .txt), the name of a shipped set or of a made
+            task, or a task: `howfar.task("mqar", pairs=8)`.
         families: names from `howfar.families()`, or "a,b,c"; None: the six of
             `howfar.models.USUAL`.
         budget: what each run may train on, such as "200k tokens"; None: 1M
@@ -78,7 +81,11 @@ def compare(
     if budget is not None:
         options["budget"] = budget if isinstance(budget, Budget) else Budget.parse(budget)
     settings = built(CompareOptions, options)
-    problem = open_problem(os.fspath(source), built(SourceOptions, reading))
+    problem: Problem
+    if isinstance(source, Task):
+        problem = TaskProblem.of(source)
+    else:
+        problem = open_problem(os.fspath(source), built(SourceOptions, reading))
     return Compared(run_comparison(problem, settings, listen=listen or (lambda event: None)))
 
 

@@ -25,6 +25,12 @@ from howfar.bundle.save import files_of
 from howfar.core.errors import DataError, UsageError, shown
 
 _MOST_SEEDS = 2**31 - 1
+OWN: dict[str, str] = {  # what `fit` says itself -> the parameter that says it
+    **{name: name for name in ("family", "budget", "tokens", "length", "learning_rate")},
+    **{name: name for name in ("parameters", "dropout", "threads", "random_state", "settings")},
+    **dict.fromkeys(("texts", "labels", "options", "extras"), ""),
+    "seed": "random_state",
+}
 
 
 class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -83,7 +89,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             raise UsageError(
                 "E-LABEL", "TextClassifier needs y: a label for each text.", "fit(X, y)"
             )
-        labels = column_or_1d(np.asarray(y), warn=True)
+        labels = _labels(y)
         check_consistent_length(texts, labels)
         check_classification_targets(labels)
         classes, codes = np.unique(labels, return_inverse=True)
@@ -105,7 +111,7 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
             parameters=self.parameters,
             dropout=self.dropout,
             threads=self.threads,
-            **dict(self.settings or {}),
+            **_further(self.settings),
         )
         self.classes_ = classes
         self.bundle_ = bundle
@@ -158,6 +164,30 @@ class TextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         super().__setstate__(state)
 
 
+def _further(settings: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever was given
+    """Settings that no parameter of the classifier has a name of its own for.
+
+    Raises:
+        UsageError: E-OPTION for one that has, or what is no mapping.
+    """
+    if settings is None:
+        return {}
+    if not isinstance(settings, Mapping):
+        message = f"settings is a {type(settings).__name__}, and no mapping of names to values."
+        raise UsageError("E-OPTION", message, 'settings={"depth": 2}')
+    for name in settings:
+        if not isinstance(name, str):
+            message = f"settings has the key {shown(name)}, which is no name."
+            raise UsageError("E-OPTION", message, 'settings={"depth": 2}')
+        if name in OWN:
+            own = OWN[name]
+            why = f"is the parameter {own} of TextClassifier" if own else "is no setting"
+            message = f"settings names {shown(name)}, which {why}."
+            hint = f"TextClassifier({own}=...)" if own else "leave it out"
+            raise UsageError("E-OPTION", message, hint)
+    return dict(settings)
+
+
 def _texts(given: Any) -> list[str]:  # noqa: ANN401
     """A list of texts.
 
@@ -180,11 +210,27 @@ def _texts(given: Any) -> list[str]:  # noqa: ANN401
 
 
 def _names(classes: npt.NDArray[Any]) -> list[str]:
-    """Each label as text; numbered where two would look alike."""
-    names = [str(label).strip() for label in classes]
+    """Each label as a name that training keeps as it is; numbered where two look alike or none."""
+    names = [_storable(str(label)).strip() for label in classes]
     if len(set(names)) == len(names) and all(names):
         return names
-    return [f"{place}: {name}" for place, name in enumerate(names)]
+    return [f"{place}: {name}".strip() for place, name in enumerate(names)]
+
+
+def _storable(name: str) -> str:
+    """Escaped where it holds NUL or half of a surrogate pair, which no data file may."""
+    if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
+        return name.encode("unicode_escape").decode()
+    return name
+
+
+def _labels(given: Any) -> npt.NDArray[Any]:  # noqa: ANN401
+    """(texts,) labels as given; numpy's own texts would lose NULs at their end."""
+    exact = np.asarray(given, dtype=object)
+    texts = all(isinstance(label, str) for label in exact.flat)
+    if texts and any(label.endswith("\0") for label in exact.flat):
+        return column_or_1d(exact, warn=True)  # type: ignore[no-any-return]
+    return column_or_1d(np.asarray(given), warn=True)  # type: ignore[no-any-return]
 
 
 def _bytes(bundle: Bundle) -> dict[str, bytes]:

@@ -1,26 +1,27 @@
 """How right a model is on a part of a corpus, or on a file of texts with what is true of them.
 
 Idea     the batches of `howfar.data.sources`, in eval mode, one tally an aim, one record
-Baseline what can be said without reading: the commonest class or tag, each label as in most rows,
-         the mean number. They are those of the training rows where these are known
+Baseline what can be said without reading: the commonest class or tag of the training rows, each
+         label as in most of them, their mean number. A bundle's record keeps how often each class
+         stood there; without it there is no such baseline, and a note says so
 """
 
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from howfar.bundle import metrics
 from howfar.bundle.bundle import Bundle
+from howfar.bundle.counts import class_counts
 from howfar.bundle.examples import Asked, corpus_of
 from howfar.bundle.prompt import device_of
 from howfar.bundle.tallies import (
     ClassTally,
     LabelTally,
     NumberTally,
-    Result,
     TagTally,
     Tally,
     ratio_score,
@@ -83,7 +84,8 @@ def evaluate(  # noqa: PLR0913 - by keyword only, but the first
     left = _ask(bundle, source, part, tally, progress, most_tokens or sys.maxsize)
     result = tally.result()
     unread = int((examples.ids.lengths == 0).sum())
-    said = (f"{unread:,} rows have no known token.",) if unread else ()
+    baselines, said = _baselines(bundle, corpus, examples)
+    said = (f"{unread:,} rows have no known token.", *said) if unread else said
     if left:
         said = (*said, f"Scored on {result.targets:,} tokens; the rest of the part was not read.")
     return Evaluation(
@@ -94,7 +96,7 @@ def evaluate(  # noqa: PLR0913 - by keyword only, but the first
         targets=result.targets,
         seconds=time.perf_counter() - began,
         scores=result.scores,
-        baselines=_baselines(bundle, corpus, examples, result),
+        baselines=baselines,
         classes=result.classes,
         names=settings.names,
         confusion=result.confusion,
@@ -187,47 +189,69 @@ def _ask(
 
 
 def _baselines(
-    bundle: Bundle, corpus: Corpus, examples: Examples, result: Result
-) -> tuple[Baseline, ...]:
-    """What can be said without reading."""
-    train = corpus.train
-    known = train is not examples  # a file stands in for its own training part
-    if corpus.aim in ("classification", "tagging"):
-        return _commonest(bundle, train if known else None, examples)
-    if corpus.aim not in ("multilabel", "regression"):
-        return ()
-    where = "training rows" if known else "these rows"
-    truth, seen = np.asarray(examples.targets), np.asarray(train.targets)
+    bundle: Bundle, corpus: Corpus, examples: Examples
+) -> tuple[tuple[Baseline, ...], tuple[str, ...]]:
+    """What can be said without reading; or a note why that is not known."""
+    if corpus.aim == "regression":
+        return _mean(corpus, examples), ()
+    if corpus.aim not in ("classification", "tagging", "multilabel"):
+        return (), ()
+    known = _trained_on(bundle, corpus)
+    if known is None:
+        said = "how often each class stood in training is not known"
+        return (), (f"Without the majority as a baseline: {said}.",)
+    counts = np.asarray([known.labels.get(name, 0) for name in bundle.settings.names])
     if corpus.aim == "multilabel":
-        usual = seen.mean(0) > 0.5
-        share = float((truth == usual).all(1).mean())
-        score = scored("subset accuracy", share, metrics.wilson(share, len(truth)))
-        return (Baseline(name="majority", score=score[0], note=f"each label as in most {where}"),)
-    # Standardised by training: its mean is 0.
-    middle = 0.0 if corpus.scale is not None else float(seen.mean())
-    deviation = 1.0 if corpus.scale is None else corpus.scale[1]
-    score = ratio_score("MSE", ((truth - middle) * deviation) ** 2.0, better="lower")
-    return (Baseline(name="mean", score=score[0], note="the mean of the training rows"),)
-
-
-def _commonest(bundle: Bundle, train: Examples | None, examples: Examples) -> tuple[Baseline, ...]:
-    names = bundle.settings.names
+        usual = counts > known.rows / 2
+        share = float((np.asarray(examples.targets) == usual).all(1).mean())
+        score = scored("subset accuracy", share, metrics.wilson(share, len(examples)))
+        note = "each label as in most training rows"
+        return (Baseline(name="majority", score=score[0], note=note),), ()
+    commonest = int(counts.argmax())
     truth, lengths = _classes(examples)
-    counts = None if train is None else np.bincount(_classes(train)[0], minlength=len(names))
-    said = "training"
-    if counts is None and bundle.training is not None and bundle.training.data.labels:
-        counts = np.asarray([bundle.training.data.labels.get(name, 0) for name in names])
-    if counts is None or not counts.sum():
-        counts, said = np.bincount(truth, minlength=len(names)), "these rows"
-    usual = int(counts.argmax())
-    right = truth == usual
-    share = float(right.mean())
+    share = float((truth == commonest).mean())
     if lengths is None:
         score = scored("accuracy", share, metrics.wilson(share, len(truth)))
     else:
         score = scored("token accuracy", share)
-    note = f"always {names[usual]!r}, the commonest of {said}"
-    return (Baseline(name="majority", score=score[0], note=note),)
+    note = f"always {bundle.settings.names[commonest]!r}, the commonest of training"
+    return (Baseline(name="majority", score=score[0], note=note),), ()
+
+
+def _mean(corpus: Corpus, examples: Examples) -> tuple[Baseline, ...]:
+    """The mean of training, which is 0 where numbers are standardised by it."""
+    middle, deviation = 0.0, 1.0
+    if corpus.scale is not None:
+        deviation = corpus.scale[1]
+    elif _own_training(corpus):
+        middle = float(np.asarray(corpus.train.targets).mean())
+    else:
+        return ()
+    error = (np.asarray(examples.targets) - middle) * deviation
+    score = ratio_score("MSE", error**2.0, better="lower")
+    return (Baseline(name="mean", score=score[0], note="the mean of the training rows"),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stood:
+    """How often each class stood in training, and in how many rows."""
+
+    labels: dict[str, int]
+    rows: int
+
+
+def _trained_on(bundle: Bundle, corpus: Corpus) -> _Stood | None:
+    if _own_training(corpus):
+        return _Stood(class_counts(corpus) or {}, len(corpus.train))
+    record = bundle.training
+    if record is None or record.labels is None:
+        return None
+    return _Stood(record.labels, record.data.train)
+
+
+def _own_training(corpus: Corpus) -> bool:
+    """Whether the corpus has training rows: a file stands in for all of its parts."""
+    return corpus.train is not corpus.test
 
 
 def _classes(examples: Examples) -> tuple[np.ndarray, np.ndarray | None]:

@@ -17,6 +17,7 @@ from howfar.bundle.bundle import Bundle
 from howfar.bundle.load import load
 from howfar.bundle.save import FILES, save
 from howfar.core.errors import EnvironmentFault, UsageError, shown
+from howfar.data.network import reaching
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
@@ -63,13 +64,15 @@ def _fetched(name: str, revision: str | None) -> Path:
         message = f"There is no folder {shown(name)}, and the hub needs huggingface_hub."
         raise EnvironmentFault("E-EXTRA", message, "pip install 'howfar[hf]'") from error
     wanted: dict[str, Any] = {"revision": revision, "allow_patterns": list(FILES)}
+    why = ""
     try:
-        return Path(hub.snapshot_download(name, **wanted))
+        with reaching() as why:
+            return Path(hub.snapshot_download(name, **wanted))
     except Exception as error:  # whatever a network can do
         if type(error).__name__ in ("RepositoryNotFoundError", "RevisionNotFoundError"):
             message = f"Neither a folder nor a repository of the hub is called {shown(name)}."
             raise UsageError("E-NO-BUNDLE", message, "the path of a bundle") from error
-        text = " ".join(str(error).split())
+        text = why or " ".join(str(error).split())
         message = f"There is no folder {shown(name)}, and the hub gave none: {shown(text, 200)}."
         hint = "the path of a bundle, or once with a network"
         raise EnvironmentFault("E-OFFLINE", message, hint) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from howfar.core.errors import DataError, shown
+from howfar.data.aims.opening import refuse_on_text
 from howfar.data.aims.reading import position
 from howfar.data.aims.roles import SOURCE_NAMES, TOKEN_NAMES
 from howfar.data.aims.tagging import _joined
@@ -59,6 +60,7 @@ def read_inputs(
     """
     rows = open_rows(source, max_field=max_field, **reading)
     if rows.kind == "text":
+        refuse_on_text(rows.path, {"text": text, **reading})
         return _by_line(rows)
     at, said = _column(rows, text, aim)
     lines = rows.lines

@@ -5,9 +5,11 @@ F1       of a class: 2 tp / (2 tp + fp + fn). Macro: mean over the classes that 
          or answers; one that occurs in neither is left out. Micro: from the sums over all labels
 ECE      15 bins of equal width over the probability of the answer, sum of n_b / N |accuracy - mean
          probability|; bin b holds ((b - 1) / 15, b / 15]
-Doubt    95 %. Accuracy: Wilson. All else: percentile bootstrap over rows
+Doubt    95 %. Accuracy: Wilson; of tokens, which are alike within a row, of as many as tell as
+         much when drawn one by one. All else: percentile bootstrap over rows
 Source   Guo et al. 2017, https://arxiv.org/abs/1706.04599, equation 3; Wilson 1927,
-         doi:10.1080/01621459.1927.10502953; Efron & Tibshirani 1993, chapter 13
+         doi:10.1080/01621459.1927.10502953; Efron & Tibshirani 1993, chapter 13; Korn & Graubard
+         1998, Survey Methodology 24(2):193-201 (shares in clusters)
 """
 
 import math
@@ -32,7 +34,7 @@ DRAWS = 5 * 10**7  # rows drawn in all; where a part is larger than 50,000 rows,
 LENGTH_BINS = 5
 
 
-def wilson(share: float, count: int) -> Interval:
+def wilson(share: float, count: float) -> Interval:
     """Wilson's interval for a share right of `count`; (0, 1) of none."""
     if count == 0:
         return 0.0, 1.0
@@ -41,6 +43,23 @@ def wilson(share: float, count: int) -> Interval:
     middle = (share + z * z / (2 * count)) / scale
     half = z / scale * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def clustered(right_N: Reals, of_N: Reals) -> Interval:
+    """Wilson's interval for a share right of targets that lie in rows together.
+
+    Its count is that of independent targets with the same standard error of the share, and never
+    more than there are; of rows where all is right or all wrong, that of the rows.
+    """
+    rows, total = len(of_N), float(of_N.sum())
+    share = float(right_N.sum()) / total
+    between = float(((right_N - share * of_N) ** 2).sum())
+    if rows < 2 or not 0 < share < 1:
+        return wilson(share, min(rows, total))
+    if not between:  # every row has the same share
+        return wilson(share, total)
+    count = share * (1 - share) * total**2 * (rows - 1) / (rows * between)
+    return wilson(share, min(max(count, 1.0), total))
 
 
 def bootstrap(
@@ -171,28 +190,44 @@ def by_length(
     Args:
         length_N: tokens of each row.
         right_N: what was right of each row.
-        of_N: out of how many; None: 1.
+        of_N: out of how many, with the interval of `clustered`; None: 1, with Wilson's.
     """
-    of_N = np.ones(len(length_N)) if of_N is None else of_N
     if not len(length_N):
         return ()
-    edges = np.unique(np.quantile(length_N, np.linspace(0, 1, LENGTH_BINS + 1), method="lower"))
-    # A bin begins at its edge; the last one ends with the longest row.
-    starts = edges[:-1] if len(edges) > 1 else edges
-    bin_N = np.searchsorted(starts, length_N, side="right") - 1
+    bin_N = np.searchsorted(_bin_starts(length_N), length_N, side="right") - 1
     found = []
-    for b in range(len(starts)):
+    for b in range(LENGTH_BINS):
         held_N = bin_N == b
-        total = int(of_N[held_N].sum())
+        total = float(held_N.sum() if of_N is None else of_N[held_N].sum())
         if total:
             share = float(right_N[held_N].sum() / total)
-            low, high = wilson(share, total)
+            if of_N is None:
+                low, high = wilson(share, total)
+            else:
+                low, high = clustered(right_N[held_N].astype(float), of_N[held_N].astype(float))
             first, last = int(length_N[held_N].min()), int(length_N[held_N].max())
             rows = int(held_N.sum())
             found.append(
                 LengthScore(first=first, last=last, rows=rows, value=share, low=low, high=high)
             )
     return tuple(found)
+
+
+def _bin_starts(length_N: Whole) -> Whole:
+    """The least length of each bin: rows of one length stay together, and fill it evenly."""
+    length_X, count_X = np.unique(length_N, return_counts=True)
+    if len(length_X) <= LENGTH_BINS:
+        return length_X.astype(np.int64)
+    starts, held, left = [int(length_X[0])], 0, len(length_N)
+    fair = left / LENGTH_BINS  # rows that this bin should hold
+    for length, count in zip(length_X.tolist(), count_X.tolist(), strict=True):
+        worse = abs(held + count - fair) > abs(held - fair)
+        if held and worse and len(starts) < LENGTH_BINS:
+            left -= held
+            fair = left / (LENGTH_BINS - len(starts))
+            starts, held = [*starts, length], 0
+        held += count
+    return np.asarray(starts, dtype=np.int64)
 
 
 def f1_of_sums(sums_3: Reals) -> float:

@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
+from howfar.data.aims.opening import refuse_on_text
 from howfar.data.corpus import CorpusOptions, load_corpus
 from howfar.data.examples import Aim, Corpus
 from howfar.data.large import is_large, load_large
@@ -26,6 +28,7 @@ def open_corpus(
     """
     path = isinstance(source, (str, os.PathLike)) and source != "-"
     if path and aim in (None, "lm") and options.folder is not None and is_large(source):
+        refuse_on_text(os.fspath(source), asdict(options))
         return load_large(
             source,
             tokens=options.tokens,

@@ -5,7 +5,8 @@ Units    nats a token: mean -log p of the scored tokens. Perplexity: e to that. 
          points and UTF-8 bytes of the scored text, without `end`. Words tell neither, as they drop
          case and white space; where a character is unknown its bytes are not known
 Answers  exact match: ids all equal. BLEU: see `howfar.bundle.bleu`, of the decoded texts. Token
-         accuracy: of the next token, given the reference so far
+         accuracy: of the next token, given the reference so far. An answer may be as long as one
+         of `howfar.bundle.predict`, whatever the references
 """
 
 import math
@@ -20,6 +21,7 @@ from howfar.bundle import metrics
 from howfar.bundle.beam import Beams, search
 from howfar.bundle.bleu import bleu, bleu_counts, bleu_tokens
 from howfar.bundle.bundle import Bundle
+from howfar.bundle.predict import LONGER
 from howfar.bundle.prompt import banned_ids
 from howfar.bundle.tallies import Kept, Result, ratio_score, row_sums, scored
 from howfar.bundle.writing import bytes_of
@@ -27,8 +29,6 @@ from howfar.core.batch import IGNORED, Batch
 from howfar.data.tokenise import PADDING, UNKNOWN, Tokeniser
 from howfar.models import Seq2Seq
 from howfar.record.comparison import Score
-
-SPARE = 10  # tokens that an answer may be longer than the longest reference of its batch
 
 
 class TextTally:
@@ -93,7 +93,8 @@ class AnswerTally:
         assert isinstance(bundle.model, Seq2Seq)
         self.model, self.tokeniser = bundle.model, bundle.target_tokeniser
         self.end, self.banned = bundle.settings.end, torch.from_numpy(banned_ids(bundle))
-        self.beams, self.penalty = beams, penalty
+        most = LONGER * (bundle.settings.target_length or bundle.settings.length) + 1
+        self.how = Beams(beams=beams, penalty=penalty, most=most)
         self.kept = Kept()
 
     def add(self, outputs: Tensor, targets: Tensor, batch: Batch) -> None:
@@ -110,9 +111,7 @@ class AnswerTally:
             batch.source_lengths,
             end=self.end,
             banned=self.banned,
-            how=Beams(
-                beams=self.beams, penalty=self.penalty, most=int(lengths.max(initial=1)) + SPARE
-            ),
+            how=self.how,
         )
         wanted = [
             tuple(i for i in row if i not in (IGNORED, self.end)) for row in batch.targets.tolist()

@@ -17,6 +17,7 @@ from torch import nn
 
 from howfar.bundle.build import model_of
 from howfar.bundle.bundle import Bundle
+from howfar.bundle.counts import class_counts
 from howfar.bundle.place import CHECKPOINTS, PRETRAINED, TOKENS, Place, prepare
 from howfar.bundle.recipe import Recipe
 from howfar.bundle.room import check_memory, saying_memory
@@ -262,6 +263,7 @@ class _Run:
             tokens=done.tokens,
             seconds=done.seconds,
             flops=done.flops,
+            labels=class_counts(self.corpus),
             best_step=done.best_step,
             points=tuple(done.points),
             parameters=count() if count is not None else {"all": total},

@@ -25,7 +25,9 @@ from howfar.cli.generate import generate_command
 from howfar.cli.models import models_command
 from howfar.cli.predict import predict_command
 from howfar.cli.reach import reach_command
+from howfar.cli.task import task_command
 from howfar.cli.train import train_command
+from howfar.cli.verify import verify_command
 from howfar.cli.write import settle
 
 
@@ -73,7 +75,9 @@ cli.add_command(generate_command)
 cli.add_command(models_command)
 cli.add_command(predict_command)
 cli.add_command(reach_command)
+cli.add_command(task_command)
 cli.add_command(train_command)
+cli.add_command(verify_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

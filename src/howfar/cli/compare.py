@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from howfar.cli.options import Real, Several, Whole, all_of, run_options, table_options
+from howfar.cli.options import Real, Several, Whole, all_of, pairs, run_options, table_options
 
 source_options = all_of(
     click.option("--text", metavar="COLUMN", help="Column of texts, where it is not obvious."),
@@ -109,6 +109,13 @@ family_options = all_of(
 @click.command("compare", short_help="Families side by side on your file or a task.")
 @click.argument("source")
 @source_options
+@click.option(
+    "--set",
+    "task",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting of a made task; `howfar task show NAME` lists them.",
+)
 @family_options
 @run_options
 def compare_command(
@@ -122,7 +129,8 @@ def compare_command(
     """Train families side by side on SOURCE and measure how far back each one looks.
 
     SOURCE is a table with labels (.csv .tsv .jsonl .parquet, also .gz), a plain text (.txt), a
-    shipped set (tinyshakespeare, movie_reviews) or the made task recall.
+    shipped set (tinyshakespeare, movie_reviews), a made task (`howfar task list`) or a task file
+    (.toml).
     """
     for path in (source, options["test"]):
         check_path(path)
@@ -134,6 +142,7 @@ def compare_command(
     from howfar.study.sources import SourceOptions, open_problem
 
     settings = comparison_settings(workers, options)
+    options["task"] = pairs(options["task"])
     reading = {n: options[n] for n in SourceOptions.__dataclass_fields__ if n in options}
     problem = open_problem(source, SourceOptions(**reading))
     settings = resolved(settings, problem)

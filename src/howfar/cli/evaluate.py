@@ -77,8 +77,8 @@ def evaluate_command(
 
     folder = None if out is None else prepare(out)
     bundle = opened(model, options)
-    names = ("text", "label", "label_separator", "encoding", "separator", "no_header", "bad_rows")
-    reading = {name: options[name] for name in (*names, "empty", "unseen")}
+    names = ("text", "label", "label_separator", "encoding", "separator", "no_header", "quote")
+    reading = {name: options[name] for name in (*names, "bad_rows", "empty", "unseen")}
     asked = read_asked(bundle, source, CorpusOptions(**reading))
     with bar(len(asked.examples)) as progress:
         found = evaluate_asked(

@@ -5,12 +5,12 @@ Why      `int("1_0")` is 10 and `float("nan")` passes a plain comparison: number
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
-from howfar.core.errors import shown
+from howfar.core.errors import UsageError, shown
 
 F = TypeVar("F", bound=Callable[..., Any])
 WHOLE = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
@@ -109,6 +109,12 @@ table_options = all_of(
     ),
     click.option("--no-header", is_flag=True, help="The first row is data; columns are 1, 2, ..."),
     click.option(
+        "--quote",
+        type=click.Choice(['"', "none"]),
+        default='"',
+        help="none: quotation marks are text like any other, and every line is a row.",
+    ),
+    click.option(
         "--bad-rows",
         type=click.Choice(["error", "skip"]),
         default="error",
@@ -138,3 +144,23 @@ run_options = all_of(
     ),
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
 )
+
+
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """What was said by `--set NAME=VALUE`, several times.
+
+    Raises:
+        UsageError: E-OPTION for a text without an equals sign, or a name said twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(
+                "E-OPTION", f"--set {shown(text)} is no NAME=VALUE.", "--set length=64"
+            )
+        if name.strip() in found:
+            message = f"--set {shown(name.strip())} is said twice."
+            raise UsageError("E-OPTION", message, "one value a name")
+        found[name.strip()] = value
+    return found

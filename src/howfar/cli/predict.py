@@ -71,7 +71,7 @@ def predict_command(
     target = None if out is None else checked_out(out, source)
     bundle = opened(model, options)
     reading = {name: options[name] for name in ("text", "encoding", "separator", "no_header")}
-    reading |= {name: options[name] for name in ("bad_rows", "format") if options[name]}
+    reading |= {name: options[name] for name in ("bad_rows", "format", "quote") if options[name]}
     inputs = read_inputs(source, bundle.settings.aim, **reading)
     with bar(len(inputs.texts)) as progress:
         found = bundle.predictions(

@@ -107,14 +107,17 @@ def _pour(raw: _Hashed, content: bytes | Write) -> None:
             out.detach()
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes | Write) -> None:
     """Put `data` at `path` in one step: after a crash there is the old file or the new one.
+
+    data: what is to stand there, or what writes it to the open file.
 
     Raises:
         EnvironmentFault: E-DISK, E-PERMISSION or E-WRITE; the old file is then as it was.
     """
     path = Path(path)
-    with held(path, "tmp") as temporary, saying(path, len(data)):
+    size = len(data) if isinstance(data, bytes) else 0
+    with held(path, "tmp") as temporary, saying(path, size):
         try:
             write_new(temporary, data, "file", path)
             os.replace(temporary, path)  # noqa: PTH105 - the tests watch every call on `os`

@@ -16,6 +16,7 @@ from howfar.core.errors import DataError
 from howfar.data import folders, hub
 from howfar.data.cells import Ledger
 from howfar.data.decode import Errors
+from howfar.data.delimited import Quote
 from howfar.data.faults import place
 from howfar.data.formats import READERS, STREAMS, Options, Stream
 from howfar.data.read import MAX_FIELD, checked_options, new_ledger, whole_text
@@ -55,6 +56,7 @@ def open_rows(  # noqa: PLR0913 - each is an option of the command line
     encoding: str | None = None,
     separator: str | None = None,
     no_header: bool = False,
+    quote: Quote = '"',
     bad_rows: Literal["error", "skip"] = "error",
     max_field: int = MAX_FIELD,
     encoding_errors: Errors = "strict",
@@ -68,6 +70,7 @@ def open_rows(  # noqa: PLR0913 - each is an option of the command line
         encoding: as for `read.read_table`, with all that follows.
         separator: likewise.
         no_header: likewise.
+        quote: likewise.
         bad_rows: likewise.
         max_field: the most characters of a line are 16 times this; cells are not measured here.
         encoding_errors: as for `read.read_table`.
@@ -82,6 +85,7 @@ def open_rows(  # noqa: PLR0913 - each is an option of the command line
         encoding=encoding,
         separator=separator,
         no_header=no_header,
+        quote=quote,
         max_field=max_field,
         encoding_errors=encoding_errors,
         bad_rows=bad_rows,
@@ -105,6 +109,7 @@ def iterate(  # noqa: PLR0913 - as for `open_rows`
     encoding: str | None = None,
     separator: str | None = None,
     no_header: bool = False,
+    quote: Quote = '"',
     bad_rows: Literal["error", "skip"] = "error",
     max_field: int = MAX_FIELD,
     encoding_errors: Errors = "strict",
@@ -121,6 +126,7 @@ def iterate(  # noqa: PLR0913 - as for `open_rows`
         encoding: likewise.
         separator: likewise.
         no_header: likewise.
+        quote: likewise.
         bad_rows: likewise.
         max_field: likewise.
         encoding_errors: likewise.
@@ -134,6 +140,7 @@ def iterate(  # noqa: PLR0913 - as for `open_rows`
         encoding=encoding,
         separator=separator,
         no_header=no_header,
+        quote=quote,
         max_field=max_field,
         encoding_errors=encoding_errors,
         bad_rows=bad_rows,

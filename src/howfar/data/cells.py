@@ -98,13 +98,21 @@ class Ledger:
         return ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.dropped.items()))
 
 
-def clean(found: Cells, at: tuple[int, int], ledger: Ledger, *, empty: str, max_field: int) -> Kept:
-    """Check and convert the text and the label of every row.
+def clean(
+    found: Cells,
+    at: tuple[int, int],
+    ledger: Ledger,
+    *,
+    empty: str,
+    max_field: int,
+    into: Kept | None = None,
+) -> Kept:
+    """Check and convert the text and the label of every row; `into` gathers them in its own way.
 
     Raises:
         DataError: E-EMPTY-TEXT, E-LABEL, E-NUL, E-FIELD, E-ENCODING, E-FORMAT, E-EMPTY.
     """
-    kept, blank, unlabelled, stripped = Kept(), [], [], 0
+    kept, blank, unlabelled, stripped = into or Kept(), [], [], 0
     names = (found.names[at[0]], found.names[at[1]])
     texts, labels = found.column(at[0]), found.column(at[1])
     for line, text_value, label_value in zip(found.lines, texts, labels, strict=True):

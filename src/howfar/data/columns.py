@@ -20,6 +20,8 @@ LABEL_NAMES = (
     ("stars", "rating"),
 )
 _MOST_GUESSED_LABELS = 50
+# Formats in which every column has its name.
+_NAMED = (".jsonl", ".ndjson", ".parquet", ".arrow", ".feather", ".ipc")
 
 
 def check_names(names: Sequence[str], path: str, row: int | None) -> None:
@@ -95,7 +97,7 @@ def _named(names: Sequence[str], name: str | None, path: str) -> int | None:
         "E-COLUMN",
         f"No column {shown(name)} in {place(path)}: its columns are {_list(names)}. "
         f"{closest(name, names)}".strip(),
-        "name one of them with --text or --label, or --no-header if the first row is data",
+        f"name one of them with --text or --label{or_no_header(names, path)}",
     )
 
 
@@ -132,8 +134,15 @@ def _unclear(names: Sequence[str], path: str, why: str) -> DataError:
     return DataError(
         "E-COLUMN",
         f"Unclear columns in {place(path)}: {why}. Its columns are {_list(names)}.",
-        "name them with --text and --label, or --no-header if the first row is data",
+        f"name them with --text and --label{or_no_header(names, path)}",
     )
+
+
+def or_no_header(names: Sequence[str], path: str) -> str:
+    """What ends a hint, where the first row may have been taken for names."""
+    numbered = list(names) == [str(i + 1) for i in range(len(names))]
+    named = path.startswith("hf:") or path.lower().removesuffix(".gz").endswith(_NAMED)
+    return "" if numbered or named else ", or --no-header if the first row is data"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -74,5 +74,6 @@ def guess_aim(rows: Rows, options: CorpusOptions) -> Aim:
         if unclear.code != "E-COLUMN" or options.text or options.label:
             raise
         message = f"{unclear.message} So it is not clear what is to be learned."
-        raise DataError("E-COLUMN", message, f"--aim, one of {', '.join(AIMS)}") from unclear
+        hint = f"--aim, one of {', '.join(AIMS)}; or {unclear.hint}"
+        raise DataError("E-COLUMN", message, hint) from unclear
     return "classification"

@@ -3,6 +3,7 @@ r"""CSV and TSV, strictly, row by row, with the physical line of each row.
 Idea     the standard `csv` reader with strict=True over lines that keep their endings
 Faults   E-RAGGED other cell count than the header, E-QUOTE where the quote opened, E-FIELD, E-NUL
 After    a fault, reading goes on at the line after the one where the bad row started
+Quotes   `none`: a quotation mark is text like any other, and every line is a row
 Bound    a row has a most length, and lines read again are counted: broken quotes in every line
          must not cost the square of the file
 Source   RFC 4180, https://www.rfc-editor.org/rfc/rfc4180
@@ -12,6 +13,7 @@ import csv
 import itertools
 from collections import deque
 from collections.abc import Iterator
+from typing import Literal, TypeAlias
 
 from howfar.core.errors import DataError, UsageError, shown
 from howfar.data.faults import RAW_KEPT, Fault, place
@@ -22,8 +24,13 @@ _SAMPLE_LINES = 50
 _SAMPLE_SIZE = 1 << 20
 _NO_LIMIT = 1 << 30  # a sample's lines are capped already
 _AGAIN = 1 << 23  # characters read again, beside those of the file once more
+_QUOTING = {'"': csv.QUOTE_MINIMAL, "none": csv.QUOTE_NONE}
+BROKEN_HINT = (
+    'double a quotation mark inside a quoted cell: ""; or --quote none, where quotes are text'
+)
 
 Row = tuple[int, list[str]]
+Quote: TypeAlias = Literal['"', "none"]
 
 
 class _RowTooLongError(csv.Error):
@@ -81,7 +88,9 @@ class Feed:
         return "".join(self.taken[: lines or RAW_KEPT])[:RAW_KEPT].rstrip("\r\n")
 
 
-def separator_for(lines: list[str], asked: str | None, suffix: str, path: str) -> tuple[str, str]:
+def separator_for(
+    lines: list[str], asked: str | None, suffix: str, path: str, quote: Quote = '"'
+) -> tuple[str, str]:
     """Choose the separator from the option, the ending and the first lines.
 
     Returns:
@@ -91,7 +100,11 @@ def separator_for(lines: list[str], asked: str | None, suffix: str, path: str) -
         DataError: E-DELIM where the header is one column and another separator fits.
         UsageError: E-OPTION for a separator that is not one character.
     """
-    fitting = [mark for mark in SEPARATORS if columns_of(lines, mark) > 1]
+
+    def columns(mark: str, header_only: bool = False) -> int:
+        return columns_of(lines, mark, header_only, quote)
+
+    fitting = [mark for mark in SEPARATORS if columns(mark) > 1]
     if asked == "auto":
         if not fitting:
             raise DataError(
@@ -99,13 +112,13 @@ def separator_for(lines: list[str], asked: str | None, suffix: str, path: str) -
                 f"No separator fits {place(path)}: tried comma, semicolon, tab and |.",
                 "name it with --sep",
             )
-        best = max(fitting, key=lambda mark: columns_of(lines, mark))
+        best = max(fitting, key=columns)
         return best, f"The separator {_quoted(best)} was guessed from the first rows."
     chosen = _NAMES.get(asked, asked) if asked else ("\t" if suffix.startswith(".tsv") else ",")
     if len(chosen) != 1 or chosen in '"\r\n\0':
         raise UsageError("E-OPTION", f"{shown(chosen)} cannot separate columns.", "--sep ';'")
     others = [mark for mark in fitting if mark != chosen]
-    if others and columns_of(lines, chosen, header_only=True) == 1:
+    if others and columns(chosen, header_only=True) == 1:
         raise DataError(
             "E-DELIM",
             f"Only one column in {place(path, 1)}: the separator looks like {_quoted(others[0])}, "
@@ -115,13 +128,14 @@ def separator_for(lines: list[str], asked: str | None, suffix: str, path: str) -
     return chosen, ""
 
 
-def parse(feed: Feed, separator: str, max_field: int) -> Iterator[Row | Fault]:
+def parse(feed: Feed, separator: str, max_field: int, quote: Quote = '"') -> Iterator[Row | Fault]:
     """Yield rows as (line, cells) and faults; blank lines are passed over.
 
     Raises:
         TooBrokenError: after a fault, where going on would mean to read the file many times.
     """
-    reader = csv.reader(feed, delimiter=separator, strict=True)
+    quoting = _QUOTING[quote]
+    reader = csv.reader(feed, delimiter=separator, quoting=quoting, strict=True)
     while True:
         first = feed.begin()
         try:
@@ -131,7 +145,7 @@ def parse(feed: Feed, separator: str, max_field: int) -> Iterator[Row | Fault]:
         except csv.Error as broken:
             yield _broken(broken, first, feed, separator, max_field)
             feed.give_back()
-            reader = csv.reader(feed, delimiter=separator, strict=True)
+            reader = csv.reader(feed, delimiter=separator, quoting=quoting, strict=True)
             continue
         if not cells or (len(cells) == 1 and not cells[0].strip()):
             continue
@@ -165,12 +179,12 @@ def _broken(broken: csv.Error, first: int, feed: Feed, separator: str, max_field
     raw = feed.raw(1)
     if isinstance(broken, _RowTooLongError) or "field larger" in str(broken):
         why = f"a cell has more than {max_field:,} characters, or a quote is never closed"
-        hint = "close the quote, or leave the row out with --bad-rows skip"
+        hint = "close the quote, --bad-rows skip leaves the row out, --quote none reads it as text"
         return Fault(first, "E-FIELD", "Cell too long", why, "cell too long", hint, raw=raw)
     line = first + _open_quote(feed.taken, separator)
     unclosed = "end of data" in str(broken)
     why = "the quote is never closed" if unclosed else "text follows the closing quote"
-    hint = 'double a quotation mark inside a quoted cell: ""'
+    hint = BROKEN_HINT
     return Fault(line, "E-QUOTE", "Broken quote", why, "broken quote", hint, raw=raw)
 
 
@@ -194,11 +208,14 @@ def _open_quote(taken: list[str], separator: str) -> int:
     return opened
 
 
-def columns_of(lines: list[str], separator: str, header_only: bool = False) -> int:
+def columns_of(
+    lines: list[str], separator: str, header_only: bool = False, quote: Quote = '"'
+) -> int:
     """Columns of the header where most rows after it agree, else 0."""
     before = csv.field_size_limit(_NO_LIMIT)
     try:
-        rows = [row for row in csv.reader(lines, delimiter=separator) if row]
+        reader = csv.reader(lines, delimiter=separator, quoting=_QUOTING[quote])
+        rows = [row for row in reader if row]
     except csv.Error:
         return 0
     finally:

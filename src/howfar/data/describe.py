@@ -8,6 +8,7 @@ Columns  guessed as training does; where no guess is obvious, the longest column
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from howfar.core.errors import DataError, shown
 from howfar.data.aims.cutting import COVERED, default_length
 from howfar.data.aims.numbers import number
-from howfar.data.aims.opening import Source, open_source
+from howfar.data.aims.opening import Source, open_source, refuse_on_text
 from howfar.data.aims.options import CorpusOptions
 from howfar.data.aims.reading import position
 from howfar.data.anything import Rows
@@ -47,6 +48,7 @@ def describe(source: Source, options: CorpusOptions) -> Described:
     """
     rows = open_source(source, options)
     if rows.kind == "text":
+        refuse_on_text(rows.path, asdict(options))
         return _running(rows, options)
     text, label, said = _roles(rows, options)
     seen = look(rows, text, label, options)

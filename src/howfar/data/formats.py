@@ -29,6 +29,7 @@ class Options:
     encoding: str | None = None
     separator: str | None = None
     no_header: bool = False
+    quote: delimited.Quote = '"'
     max_field: int = 1_048_576
     encoding_errors: Errors = "strict"
     guess: bool = False
@@ -61,9 +62,12 @@ def delimited_rows(suffix: str) -> Reader:
         text = options.text()
         cap = LINE_CAP_CELLS * options.max_field
         first, whole = delimited.sample(decode.lines(source, text, cap))
-        separator, said = delimited.separator_for(first, options.separator, suffix, source.path)
+        separator, said = delimited.separator_for(
+            first, options.separator, suffix, source.path, options.quote
+        )
         feed = delimited.Feed(whole, cap)
-        items = _wholly(delimited.parse(feed, separator, options.max_field), feed, source.path)
+        parsed = delimited.parse(feed, separator, options.max_field, options.quote)
+        items = _wholly(parsed, feed, source.path)
         names, begun = _header(items, options.no_header, source.path)
         return Stream(
             names=names,
@@ -133,7 +137,7 @@ def _wholly(
         raise DataError(
             "E-QUOTE",
             f"Broken quotes in too many rows of {place(path)}, up to row {feed.number:,}.",
-            'double a quotation mark inside a quoted cell: ""',
+            delimited.BROKEN_HINT,
         ) from None
 
 

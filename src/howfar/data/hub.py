@@ -1,7 +1,8 @@
 """Data sets of the `datasets` library: an object, a saved folder, or a name on the hub.
 
 Idea     "hf:FOLDER" is read from disk; "hf:NAME", "hf:NAME:CONFIG" and "hf:NAME#SPLIT" by the
-         library, from its cache where HF_HUB_OFFLINE is set; only its columns are used
+         library, from its cache where HF_HUB_OFFLINE is set or no network answers; only its columns
+         are used
 Classes  numbers with names come as their names; a missing one (-1) as None
 Source   https://huggingface.co/docs/datasets
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 from howfar.core.errors import DataError, EnvironmentFault, HowfarError, UsageError, closest, shown
 from howfar.data.columns import check_names
+from howfar.data.network import reaching
 
 PREFIX = "hf:"
 _HINT = "pip install 'howfar[hf]'"
@@ -91,7 +93,13 @@ def _loaded(name: str, path: str) -> Any:  # noqa: ANN401 - as above
                 raise DataError("E-FORMAT", message, "save it with save_to_disk")
             return datasets.load_from_disk(name)
         name, _, config = name.partition(":")
-        return datasets.load_dataset(name, config or None)
+        with reaching() as why:
+            try:
+                return datasets.load_dataset(name, config or None)
+            except Exception as error:
+                if not why:
+                    raise
+                raise ConnectionError(why) from error
 
 
 def _one_split(made: Any, asked: str, path: str) -> tuple[Any, tuple[str, ...]]:  # noqa: ANN401

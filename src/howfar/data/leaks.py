@@ -4,10 +4,11 @@ Idea     two texts are the same letter by letter, or in their normal form (NFKC,
          space collapsed); both are counted, since the second is the leak that is overlooked
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from howfar.data.faults import counted, listed, share
+from howfar.data.spool import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +24,16 @@ class Leak:
 
 
 def find_leaks(
-    train: tuple[Sequence[str], Sequence[str]], held: tuple[Sequence[str], Sequence[str]]
+    train: tuple[Sequence[str], Sequence[Hashable]], held: tuple[Sequence[str], Sequence[Hashable]]
 ) -> Leak:
-    """Compare two sides, each (texts, normal forms)."""
-    keys, texts = set(train[1]), set(train[0])
+    """Compare two sides, each (texts, normal forms or their keys)."""
+    keys = set(train[1])
     known = tuple(i for i, key in enumerate(held[1]) if key in keys)
     leaked = {held[1][i] for i in known}
-    return Leak(
-        known,
-        sum(held[0][i] in texts for i in known),
-        tuple(i for i, key in enumerate(train[1]) if key in leaked),
-    )
+    copies = tuple(i for i, key in enumerate(train[1]) if key in leaked)
+    # What is the same letter by letter has the same normal form too.
+    texts = set(some(train[0], copies))
+    return Leak(known, sum(text in texts for text in some(held[0], known)), copies)
 
 
 def leak_note(leak: Leak, held: str, lines: Sequence[int], train: str = "training") -> str | None:

@@ -7,6 +7,7 @@ Memory   rows joined from an iterator are held once; a slice of rows is a view
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Protocol, TypeAlias, overload, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 Ids = npt.NDArray[np.int32]
 Offsets = npt.NDArray[np.int64]
 _AT_ONCE = 1 << 22  # ids compared at once
+_READ = 1 << 18  # ids read at once, where rows are walked in order
 
 
 @runtime_checkable
@@ -103,7 +105,18 @@ class Ragged(Sequence[Ids]):
         return row
 
     def __iter__(self) -> Iterator[Ids]:
-        return (self[i] for i in range(len(self)))
+        if isinstance(self.flat, np.ndarray):
+            yield from (self[i] for i in range(len(self)))
+            return
+        start = 0
+        while start < len(self):
+            # Neighbours are read together, up to so many ids, or one longer row.
+            most = self.offsets[start] + _READ
+            stop = max(start + 1, int(np.searchsorted(self.offsets, most, side="right")) - 1)
+            bounds = (self.offsets[start : stop + 1] - self.offsets[start]).tolist()
+            read = np.asarray(self.flat[self.offsets[start] : self.offsets[stop]], dtype=np.int32)
+            yield from (read[first:last] for first, last in pairwise(bounds))
+            start = stop
 
     def __eq__(self, other: object) -> bool:
         """Whether the rows are the same; their integer types and where they lie may differ."""

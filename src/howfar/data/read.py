@@ -14,6 +14,7 @@ from howfar.core.errors import DataError, UsageError, shown
 from howfar.data import columns, decode
 from howfar.data.cells import SURROGATE, Ledger, clean, near_duplicates
 from howfar.data.decode import Errors, Text
+from howfar.data.delimited import Quote
 from howfar.data.faults import place
 from howfar.data.formats import READERS, Options
 from howfar.data.rejects import Rejects
@@ -60,6 +61,7 @@ class Reading(TypedDict, total=False):
     bad_rows: Literal["error", "skip"]
     empty: Literal["error", "drop", "keep"]
     no_header: bool
+    quote: Quote
     max_field: int
     encoding_errors: Errors
     rejects: str | os.PathLike[str] | None
@@ -76,6 +78,7 @@ def read_table(  # noqa: PLR0913 - each is an option of the command line
     bad_rows: Literal["error", "skip"] = "error",
     empty: Literal["error", "drop", "keep"] = "error",
     no_header: bool = False,
+    quote: Quote = '"',
     max_field: int = MAX_FIELD,
     encoding_errors: Errors = "strict",
     rejects: str | os.PathLike[str] | None = None,
@@ -92,6 +95,7 @@ def read_table(  # noqa: PLR0913 - each is an option of the command line
         bad_rows: "skip" leaves out rows that cannot be read, and counts them by reason.
         empty: what to do with texts that are empty or white space.
         no_header: the first row is data; the columns are called "1", "2", ...
+        quote: what a cell may stand in; "none": quotation marks are text, and a line is a row.
         max_field: the most characters a cell may have.
         encoding_errors: "replace" puts U+FFFD for what cannot be decoded, and counts it.
         rejects: a file that lists the rows left out, as JSON Lines; see `rejects`.
@@ -107,6 +111,7 @@ def read_table(  # noqa: PLR0913 - each is an option of the command line
         encoding=encoding,
         separator=separator,
         no_header=no_header,
+        quote=quote,
         max_field=max_field,
         encoding_errors=encoding_errors,
         bad_rows=bad_rows,
@@ -132,11 +137,12 @@ def read_table(  # noqa: PLR0913 - each is an option of the command line
     )
 
 
-def checked_options(
+def checked_options(  # noqa: PLR0913 - each is an option of the command line
     *,
     encoding: str | None,
     separator: str | None,
     no_header: bool,
+    quote: Quote = '"',
     max_field: int,
     encoding_errors: Errors,
     bad_rows: str,
@@ -148,12 +154,14 @@ def checked_options(
     """
     _one_of("--bad-rows", bad_rows, ("error", "skip"))
     _one_of("--encoding-errors", encoding_errors, get_args(Errors))
+    _one_of("--quote", quote, get_args(Quote))
     if not 1 <= max_field <= 1 << 30:
         raise UsageError("E-OPTION", f"--max-field {max_field} is not from 1 to {1 << 30:,}.")
     return Options(
         encoding=encoding,
         separator=separator,
         no_header=no_header,
+        quote=quote,
         max_field=max_field,
         encoding_errors=encoding_errors,
         guess=bad_rows == "skip",

@@ -8,6 +8,7 @@ Budget   `rows` rows a batch; or `tokens`, the most padded tokens of a batch, in
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -29,14 +30,17 @@ _FIRST_ID = {"byte": 1}  # of real tokens; 0 is padding and 1 an unknown token, 
 
 
 class CorpusSource(Protocol):
-    """A `howfar.core.protocols.Source` that knows its size.
+    """A `howfar.core.protocols.Source` that knows its size."""
 
-    steps_per_epoch: steps after which all batches of an epoch have come. tokens_per_epoch: real
-    tokens of them.
-    """
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which all batches of an epoch have come."""
+        ...
 
-    steps_per_epoch: int
-    tokens_per_epoch: int
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Real tokens of an epoch."""
+        ...
 
     def batch(self, number: int) -> Batch:
         """The training batch of this number, counted from 0 over the whole run."""
@@ -81,7 +85,8 @@ def source_for(  # noqa: PLR0913 - by keyword only
 
     Raises:
         UsageError: E-OPTION for a number out of range, or options that do not go together.
-        DataError: E-EMPTY for a training part without rows; E-TOO-SHORT for too little text.
+        DataError: E-EMPTY for a training part without rows; E-TOO-SHORT for too little text, with
+            carry when training asks for its first batch or its size.
     """
     _check(corpus, rows, tokens, slots, mask_share, carry, pack)
     if not len(corpus.train):
@@ -155,13 +160,28 @@ class RowSource:
 
 
 class LaneSource:
-    """Running text whose state is carried from batch to batch. A `CorpusSource`."""
+    """Running text whose state is carried from batch to batch. A `CorpusSource`.
+
+    A text too short for the lanes of training can be scored: what trains raises E-TOO-SHORT.
+    """
 
     def __init__(self, corpus: Corpus, *, rows: int, seed: int, slots: int) -> None:
-        self._corpus, self._rows = corpus, rows
-        self._lanes = Lanes(_stream(corpus, "train"), corpus.length, rows, slots, seed)
-        self.steps_per_epoch = self._lanes.batches // slots
-        self.tokens_per_epoch = self._lanes.tokens
+        self._corpus, self._rows, self._seed, self._slots = corpus, rows, seed, slots
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which every lane was read."""
+        return self._lanes.batches // self._slots
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Tokens of all lanes."""
+        return self._lanes.tokens
+
+    @cached_property
+    def _lanes(self) -> Lanes:
+        stream = _stream(self._corpus, "train")
+        return Lanes(stream, self._corpus.length, self._rows, self._slots, self._seed)
 
     def batch(self, number: int) -> Batch:
         """The training batch of this number, counted from 0 over the whole run."""

@@ -5,9 +5,10 @@ Idea     rows of one normalised text form a group; each label's groups are shuff
 Random   one Philox stream a label, so that another label's rows move nothing here
 """
 
+import hashlib
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -31,8 +32,17 @@ def normalised(text: str) -> str:
     return " ".join(folded.split())
 
 
+def key_of(text: str) -> int:
+    """A number of 64 bits, equal where the normalised texts are.
+
+    Of 10^8 different texts two share a number in 3 of 10,000 cases.
+    """
+    digest = hashlib.blake2b(normalised(text).encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), "little")
+
+
 def split_rows(
-    keys: Sequence[str],
+    keys: Sequence[Hashable],
     labels: Sequence[str],
     *,
     fractions: tuple[float, float, float] = FRACTIONS,
@@ -105,19 +115,19 @@ def leaks(train_keys: Sequence[str], test_keys: Sequence[str]) -> Rows:
     return np.asarray([i for i, key in enumerate(train_keys) if key in known], dtype=np.int64)
 
 
-def duplicates(keys: Sequence[str]) -> int:
+def duplicates(keys: Sequence[Hashable]) -> int:
     """Rows whose text stands in an earlier row too."""
     return len(keys) - len(set(keys))
 
 
 def _groups(
-    keys: Sequence[str], labels: Sequence[str], rows: Iterable[int]
+    keys: Sequence[Hashable], labels: Sequence[str], rows: Iterable[int]
 ) -> dict[str, list[list[int]]]:
     """Label -> groups of rows with one key, in order of their first row.
 
     A text that stands under several labels counts for the one it has most often.
     """
-    by_key: defaultdict[str, list[int]] = defaultdict(list)
+    by_key: defaultdict[Hashable, list[int]] = defaultdict(list)
     for row in rows:
         by_key[keys[row]].append(row)
     by_label: dict[str, list[list[int]]] = {}
@@ -129,7 +139,7 @@ def _groups(
 
 
 def _enough(
-    keys: Sequence[str], labels: Sequence[str], parts: int, *, drop: bool
+    keys: Sequence[Hashable], labels: Sequence[str], parts: int, *, drop: bool
 ) -> dict[str, list[list[int]]]:
     """Groups by label, where every label that is left has a group for each part."""
     rows = list(range(len(keys)))

@@ -8,6 +8,7 @@ Together equal texts always; a text of several times counts for its first, where
 
 import math
 import re
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from datetime import UTC, date, datetime
 
@@ -15,10 +16,12 @@ import numpy as np
 
 from howfar.core.errors import DataError, shown
 from howfar.data.draws import generator
-from howfar.data.faults import listed, place
+from howfar.data.faults import RAW_KEPT, Fault, listed, place
 from howfar.data.split import FRACTIONS, Parts, check_shares, fill, sorted_parts
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", re.ASCII)
+
+_TIMES = "write 2024-03-01, 2024-03-01T12:00 or a number in every row"
 
 
 def split_apart(
@@ -191,13 +194,13 @@ def parse_times(
     kinds = [_time(value) for value in values]
     wrong = [i for i, kind in enumerate(kinds) if kind is None]
     where = place(path, lines[wrong[0]] if wrong else None, column)
-    hint = "write 2024-03-01, 2024-03-01T12:00 or a number in every row"
+    hint = f"{_TIMES}, or --bad-rows skip"
     if wrong:
         why = f"{shown(values[wrong[0]] or '')} ({listed([lines[i] for i in wrong])})"
         raise DataError("E-TIME", f"No time in {where}: {why}.", hint)
     names = {kind[0] for kind in kinds if kind is not None}
     if len(names) > 1:
-        odd = min(names, key=lambda name: sum(k is not None and k[0] == name for k in kinds))
+        odd = _rarer(kinds)
         at = [i for i, kind in enumerate(kinds) if kind is not None and kind[0] == odd]
         where = place(path, lines[at[0]], column)
         message = (
@@ -206,6 +209,26 @@ def parse_times(
         )
         raise DataError("E-TIME", message, hint)
     return [kind[1] for kind in kinds if kind is not None]
+
+
+def time_faults(values: Sequence[object], lines: Sequence[int], column: str) -> list[Fault]:
+    """The rows without which `parse_times` reads the column: no time, or the rarer of two kinds."""
+    kinds = [_time(value) for value in values]
+    odd = _rarer(kinds)
+    faults = []
+    for value, line, kind in zip(values, lines, kinds, strict=True):
+        if kind is not None and kind[0] != odd:
+            continue
+        reason = "no time" if kind is None else "another kind of time than most rows"
+        raw = "" if value is None else str(value)[:RAW_KEPT]
+        faults.append(Fault(line, "E-TIME", "No time", reason, reason, _TIMES, column, raw))
+    return faults
+
+
+def _rarer(kinds: Sequence[tuple[str, float] | None]) -> str | None:
+    """The kind of time that fewer rows have, where there are two; of equal counts the first."""
+    counts = Counter(kind[0] for kind in kinds if kind is not None)
+    return min(sorted(counts), key=counts.__getitem__) if len(counts) > 1 else None
 
 
 def _time(value: object) -> tuple[str, float] | None:

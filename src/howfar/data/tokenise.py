@@ -1,7 +1,7 @@
 r"""Text to integer ids and back, in units a reader can count: bytes, characters, words or pieces.
 
-Idea     every tokeniser is a `tokenizers` object that is saved as it is; bytes and characters are
-         encoded by table look-up instead, which gives the same ids and is far quicker
+Idea     every tokeniser is a `tokenizers` object that is saved as it is; bytes, characters and
+         words of ASCII are looked up instead, which gives the same ids and is far quicker
 Trip     bytes, characters that are in the vocabulary, and pieces come back exactly; words come back
          lower-cased with single spaces, and as the same ids
 Source   https://huggingface.co/docs/tokenizers
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from howfar.core.errors import DataError, StoreError, UsageError, closest, shown
+from howfar.data.ascii_words import AsciiWords
 from howfar.data.faults import place
 from howfar.data.scripts import default_kind, unspaced
 from howfar.data.units import PADDING, UNITS, UNKNOWN, Kind, pieces
@@ -62,6 +63,7 @@ class Tokeniser:
         self.vocabulary: int = library.get_vocab_size(with_added_tokens=False)
         self.unit = UNITS[kind]
         self.unknown = UNKNOWN if kind in ("char", "word") else None
+        self._ascii: AsciiWords | None = None  # made when it is needed
         if kind == "char":
             self._ids, self._points = _tables(library)
 
@@ -78,7 +80,7 @@ class Tokeniser:
                 return [self._ids[np.frombuffer(t.encode("utf-32-le"), np.uint32)] for t in texts]
             for text in texts:
                 text.encode()  # refuses lone surrogates
-            return self._encode_pieces(texts)
+            return self._encode_words(texts) if self.kind == "word" else self._encode_pieces(texts)
         except UnicodeEncodeError as fault:
             raise _surrogate(fault) from fault
 
@@ -184,6 +186,12 @@ class Tokeniser:
                 "E-TOKENISER", f"Cannot read the tokeniser {place(os.fspath(path))}: {fault}."
             ) from fault
         return cls.from_json(data, name=os.fspath(path))
+
+    def _encode_words(self, texts: Sequence[str]) -> list[Ids]:
+        if self._ascii is None:
+            self._ascii = AsciiWords(self.library)
+        others = iter(self._encode_pieces([text for text in texts if not text.isascii()]))
+        return [self._ascii.encode(t) if t.isascii() else next(others) for t in texts]
 
     def _encode_pieces(self, texts: Sequence[str]) -> list[Ids]:
         cut = [list(pieces(text, self.kind)) for text in texts]

@@ -9,10 +9,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """The run at one validation: `loss` is the mean of the training loss since the last point.
+    """The run at one validation.
 
-    Losses are in nats a target (classes) or squared units (numbers); `score` is named in the
-    record: accuracy, or the part of the variance explained.
+    loss: what was minimised, its mean since the last point: with label smoothing, class weights
+    and dropout, so that it stands beside `validation` only where there are none. validation: the
+    plain loss of the validation part. Both in nats a target (classes) or in squared standard
+    deviations of the training numbers. score: by aim the share of right classes, tags or tokens,
+    the share of labels that are answered right, or of numbers 1 - squared error / squared distance
+    from the mean of training, which is not R2 where the parts' means differ.
     """
 
     step: int
@@ -26,7 +30,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """One run. `status`: "done", "stopped" (by the user) or "failed", with the reason."""
+    """One run. `status`: "done", "stopped" (by the user) or "failed", with the reason.
+
+    labels: how often each class stood in the training part, in rows (tags: in tokens), where
+    `data.labels` counts all parts; None: not classes, or of a howfar that did not count them.
+    """
 
     aim: str
     family: str
@@ -41,6 +49,7 @@ class Training:
     parameters: dict[str, int]
     settings: dict[str, str | int | float | bool]
     data: Data
+    labels: dict[str, int] | None = None
     best_step: int = 0
     reason: str | None = None
     points: tuple[Point, ...] = ()

@@ -95,6 +95,7 @@ def _main_cells(comparison: Comparison) -> list[tuple[Column, Callable[[Row], st
         (Column("family", "family", numeric=False), lambda row: row.family),
         (Column("score", _score_name(comparison)), lambda row: words.score_text(row.score)),
     ]
+    cells += _beside_cells(comparison)
     kinds = reach_kinds(comparison)
     if kinds:
         header = {"swap": "R95", "interaction": "inter-\naction lag"}
@@ -110,6 +111,22 @@ def _main_cells(comparison: Comparison) -> list[tuple[Column, Callable[[Row], st
             _card("useful", "useful", 2),
         ]
     return cells + _cost_cells(comparison)
+
+
+def _beside_cells(comparison: Comparison) -> list[tuple[Column, Callable[[Row], str]]]:
+    """Of a made task: chance, the best shortcut and the budget spent, in every family's row."""
+    guess = words.chance(comparison.baselines)
+    if comparison.data.kind != "task" or guess is None:
+        return []
+    rungs = [rung for rung in comparison.baselines if rung is not guess]
+    best = words.best(rungs)
+    cells: list[tuple[Column, Callable[[Row], str]]] = [
+        (Column("chance", "chance", 5), lambda row: f"{guess.score.value:.3f}")
+    ]
+    if best is not None:
+        value = f"{best.score.value:.3f}"
+        cells.append((Column("shortcut", "best\nshortcut", 5), lambda row: value))
+    return [*cells, (Column("tokens", "tokens\nseen", 6), lambda row: words.count(row.tokens_seen))]
 
 
 def _card(field: str, header: str, priority: int) -> tuple[Column, Callable[[Row], str]]:

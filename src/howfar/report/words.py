@@ -138,6 +138,16 @@ def failure(row: Row) -> str | None:
     return f"{row.status}: {row.reason or 'no reason was recorded'}"
 
 
+def best(baselines: Sequence[Baseline]) -> Baseline | None:
+    """The baseline that does best, by what its score counts as better."""
+    if not baselines:
+        return None
+    return max(
+        baselines,
+        key=lambda one: -one.score.value if one.score.better == "lower" else one.score.value,
+    )
+
+
 def chance(baselines: Sequence[Baseline]) -> Baseline | None:
     """The baseline called "chance", where there is one."""
     return next((b for b in baselines if b.name.strip().lower() == "chance"), None)

@@ -1,6 +1,8 @@
 """Predictors that read, but know nothing of order or distance, beside a trained model.
 
 Idea     words and word pairs for classes, each token's commonest tag for tags, n-grams for text
+N-grams  count and score what the models do: the documents with an end after each, every token but
+         the first; bits per character are all bits by the characters, without the ends
 """
 
 import math
@@ -8,8 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from howfar.core.batch import IGNORED
+from howfar.data.batches.stream import Stream
 from howfar.data.examples import Corpus
 from howfar.data.ragged import Ragged
 from howfar.record.comparison import Baseline, Score
@@ -63,20 +67,29 @@ def _tags(corpus: Corpus, seed: int) -> tuple[Baseline, ...]:
 
 def _text(corpus: Corpus, seed: int) -> tuple[Baseline, ...]:
     """N-grams of the order that suits the validation text; not of a text that is kept on disk."""
-    train, validation, test = (
-        corpus.part(name).ids.flat for name in ("train", "validation", "test")
-    )
-    flats = (train, validation, test)
-    if not all(isinstance(flat, np.ndarray) and len(flat) for flat in flats):
+    parts = [corpus.part(name).ids for name in ("train", "validation", "test")]
+    if not all(isinstance(part.flat, np.ndarray) and part.num_tokens for part in parts):
         return ()
-    if sum(map(len, flats)) > MOST_TEXT:
+    if sum(part.num_tokens for part in parts) > MOST_TEXT:
+        return ()
+    train, validation, test = (_stream(part, corpus.end) for part in parts)
+    by_character = corpus.tokeniser.kind == "char"
+    unit = "character" if by_character else "token"
+    scored = test[1:]
+    over = int((scored != corpus.end).sum()) if by_character else len(scored)
+    if not over:
         return ()
     found = bits(train, validation, test, corpus.vocabulary)
-    unit = "character" if corpus.tokeniser.kind == "char" else "token"
-    value = float(found.nats.mean()) / math.log(2)
+    value = float(found.nats[1:].sum()) / over / math.log(2)
     score = Score(name=f"bits per {unit}", value=value, better="lower")
     note = f"modified Kneser-Ney, interpolated; order {found.order} was chosen on validation"
     return (Baseline(name=f"{found.order}-grams", score=score, note=note),)
+
+
+def _stream(documents: Ragged, end: int | None) -> npt.NDArray[np.int64]:
+    stream = Stream(documents, end)
+    whole = np.asarray([0]), np.asarray([len(stream)])
+    return stream.take(*whole)
 
 
 BASELINES: dict[str, Callable[[Corpus, int], tuple[Baseline, ...]]] = {

@@ -1,6 +1,6 @@
 """From what a user names - a task, a shipped set, a file - to a problem to compare on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -9,13 +9,13 @@ from howfar.data.labelled import load_labelled
 from howfar.data.running import load_running
 from howfar.data.shipped import SHIPPED
 from howfar.study.problems import LabelProblem, Problem, TaskProblem, TextProblem
-from howfar.tasks import TASKS, task
+from howfar.tasks import TASKS, from_file, from_texts
 
 TEXT_ENDINGS = (".txt", ".md", ".txt.gz", ".md.gz")
 KINDS = ("byte", "char", "word", "bpe")
 TABLE_ONLY = (
     *("text", "label", "test", "keep", "rare"),
-    *("separator", "bad_rows", "empty", "no_header"),
+    *("separator", "bad_rows", "empty", "no_header", "quote"),
 )
 
 
@@ -24,8 +24,8 @@ class SourceOptions:
     """How to read what is named. None: as it suits the data.
 
     text, label: columns of a table; test: a file of test rows. tokens: "byte", "char", "word" or
-    "bpe". length: tokens a sequence; whole: cut no labelled text, however long. The rest: what to
-    do with rows that are hard to read.
+    "bpe". length: tokens a sequence; whole: cut no labelled text, however long. task: settings of a
+    made task, as they are typed. The rest: what to do with rows that are hard to read.
     """
 
     text: str | None = None
@@ -40,7 +40,9 @@ class SourceOptions:
     bad_rows: Literal["error", "skip"] = "error"
     empty: Literal["error", "drop", "keep"] = "error"
     no_header: bool = False
+    quote: Literal['"', "none"] = '"'
     whole: bool = False
+    task: dict[str, str] = field(default_factory=dict)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,10 +68,11 @@ def open_problem(source: str, options: SourceOptions) -> Problem:
     """
     if not source.strip():
         raise UsageError("E-NO-FILE", "No file is named.", f"a path, or one of {_names()}")
-    if source in TASKS and not _is_there(source):
-        _only_for_tables(options, f"{source} is a made task", more=("tokens", "encoding"))
-        length = 128 if options.length is None else options.length
-        return TaskProblem.of(task(source, length=length, seed=options.seed))
+    if source.endswith(".toml") or (source in TASKS and not _is_there(source)):
+        return _made(source, options)
+    if options.task:
+        message = f"--set is of made tasks; {shown(source)} is none."
+        raise UsageError("E-OPTION", message, "the same without --set")
     shipped = SHIPPED.get(source)
     is_text = shipped.kind == "text" if shipped else source.lower().endswith(TEXT_ENDINGS)
     if is_text:
@@ -93,8 +96,22 @@ def open_problem(source: str, options: SourceOptions) -> Problem:
             bad_rows=options.bad_rows,
             empty=options.empty,
             no_header=options.no_header,
+            quote=options.quote,
         )
     )
+
+
+def _made(source: str, options: SourceOptions) -> TaskProblem:
+    _only_for_tables(options, f"{source} is a made task", more=("tokens", "encoding"))
+    given = {} if options.length is None else {"length": options.length}
+    if not source.endswith(".toml"):
+        return TaskProblem.of(from_texts(source, options.task, seed=options.seed, **given))
+    for name in ("length", "task"):
+        if getattr(options, name):
+            flag = "--set" if name == "task" else "--length"
+            message = f"{flag} has no effect on the task file {shown(source)}."
+            raise UsageError("E-OPTION", message, "write the setting into the file")
+    return TaskProblem.of(from_file(source))
 
 
 def _text(source: str, options: SourceOptions) -> TextProblem:

@@ -35,6 +35,7 @@ class Task(ABC):
     version: ClassVar[int] = 1  # part of the key of every item: raised when the items change
     numbers: ClassVar[bool] = False  # answers are one number a row, not classes
     channels: ClassVar[int] = 0  # real numbers a position; 0: tokens are ids
+    informative: ClassVar[str] = ""  # why counts of tokens tell of the answer, where they do
 
     length: int = 64
     seed: int = 0
@@ -96,6 +97,10 @@ class Task(ABC):
     def settings(self) -> dict[str, Any]:
         """The fields and their values."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def size(self, split: str) -> int | None:
+        """Different items of a split, where they come from data; later ones repeat them."""
+        return None
 
     def draws(self, split: str, indices: Sequence[int]) -> Draws:
         """The random words of these items."""

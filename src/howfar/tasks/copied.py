@@ -104,7 +104,7 @@ def unasked(tokens: Integers) -> tuple[Integers, Integers]:
     return np.full_like(tokens, IGNORED), np.zeros_like(tokens)
 
 
-def packed(tokens: Integers, targets: Integers, distance: Integers, lengths: Integers) -> Batch:
+def as_batch(tokens: Integers, targets: Integers, distance: Integers, lengths: Integers) -> Batch:
     """The arrays, (B, L) each and (B,), as a batch."""
     made = (torch.from_numpy(array) for array in (tokens, targets, distance, lengths))
     tokens_BL, targets_BL, distance_BL, lengths_B = made

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from howfar.core.batch import Batch
 from howfar.tasks.base import Rule
-from howfar.tasks.copied import Copied, full, packed, unasked
+from howfar.tasks.copied import Copied, as_batch, full, unasked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class Copy(Copied):
         targets_BL, distance_BL = unasked(tokens_BL)
         targets_BL[:, self.length - self.data :] = data_BM
         distance_BL[:, self.length - self.data :] = self.length - self.data
-        return packed(tokens_BL, targets_BL, distance_BL, full(tokens_BL))
+        return as_batch(tokens_BL, targets_BL, distance_BL, full(tokens_BL))
 
     def sources(self, tokens: Tensor) -> Tensor:
         """The m-th marker after the first asks for symbol m: (B, L), -1 where nothing is asked."""

@@ -9,9 +9,9 @@ Idea      one channel of numbers; at the end, the one `lag` positions before
           period in `fastest` positions
 Distance  lag
 Chance    the constant 0: squared error 1/3, the variance of the white and of the smooth signal
-Ladder    always 0: 1/3. The last number: (2 - 2 r(lag)) / 3, with r the autocorrelation (white: 0).
-          Extrapolates from the last w numbers, linearly and as well as can be: white 0 where
-          lag < w, else 1/3; smooth: 1/3 - c'R c, Wiener's formula, `expected` says it
+Ladder    always 0: 1/3. The last number: (2 - 2 r) / 3, r the autocorrelation at `lag` (white: 0).
+          Extrapolates from the last w numbers, linearly and as well as can be (Wiener): white 0
+          where lag < w, else 1/3; smooth: what `expected` says, little where lag is near w
 Smooth    u_t = sum_k a_k cos(2 pi k t / 2L) + b_k sin(2 pi k t / 2L), k = 1 .. 2L / fastest. The
           period is 2L, twice the length, so that the end does not tell the start. Amplitudes and
           the table of cosines are whole numbers below 2**53 / K in sum: exact in any order
@@ -33,6 +33,7 @@ from torch import Tensor
 
 from howfar.core.batch import Batch
 from howfar.tasks.base import Rule, Task
+from howfar.tasks.streams import Integers
 
 Reals = NDArray[np.float64]
 
@@ -40,6 +41,7 @@ FINENESS = 1 << 23  # white numbers are odd multiples of 2**-23: their mean is 0
 AMPLITUDES = 1 << 16
 COSINES = 1 << 20
 WINDOWS = (8, 32)
+ROUNDING = 2.0**-52  # mean square of what float32 leaves off: no extrapolation is perfect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +127,10 @@ class Delay(Task):
 
     def expected(self, weights: Reals) -> float:
         """Squared error of a weighted sum of the last numbers; weights: (W,), the last one last."""
-        size = len(weights)
-        back_W = np.arange(size)[::-1]
-        shared_W = _correlation(self, back_W - self.lag)
-        own_WW = _correlation(self, back_W[:, None] - back_W[None, :])
-        return float(1 - 2 * weights @ shared_W + weights @ own_WW @ weights) / 3
+        at_W = self.length - len(weights) + np.arange(len(weights))
+        shared_W = _covariance(self, at_W, np.array([self.length - 1 - self.lag]))[:, 0]
+        squares = weights @ _covariance(self, at_W, at_W) @ weights + ROUNDING * weights @ weights
+        return float(1 / 3 - 2 * weights @ shared_W + squares)
 
 
 def _weighed(batch: Batch, weights: Reals) -> Tensor:
@@ -138,23 +139,22 @@ def _weighed(batch: Batch, weights: Reals) -> Tensor:
     return (recent_BW @ torch.from_numpy(weights)).float()
 
 
-def _correlation(task: Delay, lags: NDArray[np.integer]) -> Reals:
-    """The autocorrelation of the signal at these lags."""
+def _covariance(task: Delay, one_A: Integers, other_B: Integers) -> Reals:
+    """Of the numbers at some positions with those at others: (A, B)."""
     if not task.fastest:
-        return (lags == 0).astype(np.float64)
-    turns_K = np.arange(1, 2 * task.length // task.fastest + 1) / (2 * task.length)
-    angles = 2 * math.pi * np.asarray(lags)[..., None] * turns_K
-    return np.asarray(np.cos(angles).mean(-1))
+        return np.asarray(one_A[:, None] == other_B, dtype=np.float64) / 3
+    waves = _waves(task.length, task.fastest)
+    harmonics = len(waves) // 2
+    return waves[:, one_A].T @ waves[:, other_B] / (3 * harmonics * COSINES**2)
 
 
 @lru_cache(maxsize=64)
 def _wiener(task: Delay, window: int) -> Reals:
-    """The weights with the least squared error; a little noise, as float32 rounds: (W,)."""
-    back_W = np.arange(window)[::-1]
-    own_WW = _correlation(task, back_W[:, None] - back_W[None, :]) + 1e-9 * np.eye(window)
-    weights_W = np.linalg.solve(own_WW, _correlation(task, back_W - task.lag))
-    weights_W.setflags(write=False)
-    return weights_W
+    """The weights of the last numbers with the least squared error: (W,)."""
+    at_W = task.length - window + np.arange(window)
+    own_WW = _covariance(task, at_W, at_W) + ROUNDING * np.eye(window)
+    shared_W = _covariance(task, at_W, np.array([task.length - 1 - task.lag]))[:, 0]
+    return np.asarray(np.linalg.solve(own_WW, shared_W), dtype=np.float64)
 
 
 @lru_cache(maxsize=8)

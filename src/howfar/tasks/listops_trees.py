@@ -3,15 +3,15 @@
 Idea      a node is a digit with probability 3/4, else an operator with 2 .. `arguments` children;
           nodes at level `depth` are digits. Trees are drawn until their tokens are between two
           bounds; a tree that is already too long is given up at once
-Words     item i owns the words of the counters i * 2**20 + block in each of its streams, so that
-          ragged rows of words cost no more than what is used
-Fit       for one exact length, trees within an eighth of it are drawn, and single digits are then
+Words     32 random bits a node. Item i owns the words of the counters i * 2**13 + block in each of
+          its streams, so that ragged rows of them cost no more than what is used; attempt a at its
+          tree those of item i * 2**18 + a, so that many attempts are made at once
+Fit       for one exact length, trees within a sixth of it are drawn, and single digits are then
           added to or taken from operators that have room
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
 from typing import TypeAlias
 
 import numpy as np
@@ -22,35 +22,40 @@ from howfar.tasks.streams import HALF, MASK, Draws, Integers, Words
 Stream: TypeAlias = Callable[[str, Integers], Draws]  # what for, whose -> words
 Flags: TypeAlias = NDArray[np.bool_]
 
-_BLOCKS = 20  # an item owns 2**20 blocks of 4 words a stream
-_FOURTH = np.uint64(62)  # the two uppermost bits
+_BLOCKS = 13  # an item owns 2**13 blocks of 4 words a stream
+_ATTEMPTS = 18
+_AT_ONCE = 128  # attempts, of a few items or of many
+_A_BLOCK = 8  # halves of words
+_FOURTH = np.uint64(30)  # the two uppermost bits decide operator or digit, the rest the children
+_REST = np.uint64((1 << 30) - 1)
 
 
 @dataclass(slots=True)
 class Level:
     """Operators of one level of all items, and their children.
 
-    owner_N: item of each operator. args_N: its children. inner_C: which children are operators.
+    owner: (N,) item of each operator. args: (N,) its children. inner: (C,) which children are
+    operators.
     """
 
-    owner_N: Integers
-    args_N: Integers
-    inner_C: Flags
+    owner: Integers
+    args: Integers
+    inner: Flags
 
     @property
     def starts_N(self) -> Integers:
         """Where each operator's children begin."""
-        return np.cumsum(self.args_N) - self.args_N
+        return np.cumsum(self.args) - self.args
 
     @property
     def place_C(self) -> Integers:
         """Place of each child among its siblings."""
-        return np.arange(len(self.inner_C)) - np.repeat(self.starts_N, self.args_N)
+        return np.arange(len(self.inner)) - np.repeat(self.starts_N, self.args)
 
     @property
     def owner_C(self) -> Integers:
         """Item of each child."""
-        return np.repeat(self.owner_N, self.args_N)
+        return np.repeat(self.owner, self.args)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +70,23 @@ class Rule:
     @property
     def slack(self) -> int:
         """How far from an exact length a tree may be before it is fitted; 0: lengths vary."""
-        return self.longest // 8 if self.shortest == self.longest else 0
+        return self.longest // 6 if self.shortest == self.longest else 0
 
 
 def trees(rule: Rule, stream: Stream, items_B: Integers) -> list[Level]:
     """One tree an item: its levels, operators in the order of their items."""
     found: list[list[Level]] = []
     pending_P = np.arange(len(items_B))
-    for attempt in count():
-        if not len(pending_P):
-            break
-        purpose = f"tree {attempt}"
-        levels, good_P = _attempt(rule, stream, purpose, items_B[pending_P])
-        found.append([_kept(level, good_P, pending_P) for level in levels])
-        pending_P = pending_P[~good_P]
+    attempt = 0
+    while len(pending_P):
+        tries = max(1, _AT_ONCE // len(pending_P))
+        numbers_PA = (items_B[pending_P, None] << _ATTEMPTS) + attempt + np.arange(tries)
+        levels, good = _attempt(rule, stream, numbers_PA.ravel())
+        good_PA = good.reshape(numbers_PA.shape)
+        good_PA &= np.cumsum(good_PA, axis=1) == 1  # the first that will do
+        found.append([_kept(x, good_PA.ravel(), np.repeat(pending_P, tries)) for x in levels])
+        pending_P = pending_P[~good_PA.any(1)]
+        attempt += tries
     levels = _merged(found)
     if rule.shortest == rule.longest:
         _fit(rule, stream, items_B, levels)
@@ -86,7 +94,7 @@ def trees(rule: Rule, stream: Stream, items_B: Integers) -> list[Level]:
 
 
 def ragged(draws: Stream, purpose: str, items_B: Integers, counts_B: Integers) -> Words:
-    """`counts_B` words of every item, one after another: (sum of counts,)."""
+    """`counts_B` times 32 random bits of every item, one after another: (sum of counts,)."""
     return _ragged(draws, purpose, items_B, (np.zeros_like(counts_B), counts_B))
 
 
@@ -94,23 +102,24 @@ def _ragged(
     draws: Stream, purpose: str, items_B: Integers, blocks: tuple[Integers, Integers]
 ) -> Words:
     first_B, counts_B = blocks
-    blocks_B = -(-counts_B // 4)
+    blocks_B = -(-counts_B // _A_BLOCK)
     before_B = np.cumsum(blocks_B) - blocks_B
     within_K = np.arange(int(blocks_B.sum())) - np.repeat(before_B - first_B, blocks_B)
-    words = draws(purpose, (np.repeat(items_B, blocks_B) << _BLOCKS) + within_K).words(4).ravel()
-    shift_B = 4 * before_B - (np.cumsum(counts_B) - counts_B)
-    return words[np.arange(int(counts_B.sum())) + np.repeat(shift_B, counts_B)]
+    words = draws(purpose, (np.repeat(items_B, blocks_B) << _BLOCKS) + within_K).words(4)
+    halves = np.stack([words >> HALF, words & MASK], axis=-1).ravel()
+    shift_B = _A_BLOCK * before_B - (np.cumsum(counts_B) - counts_B)
+    return np.asarray(
+        halves[np.arange(int(counts_B.sum())) + np.repeat(shift_B, counts_B)], dtype=np.uint64
+    )
 
 
-def _attempt(
-    rule: Rule, stream: Stream, purpose: str, items_P: Integers
-) -> tuple[list[Level], Flags]:
+def _attempt(rule: Rule, stream: Stream, items_P: Integers) -> tuple[list[Level], Flags]:
     """One tree an item, whether it will do or not, and whether it will."""
     num = len(items_P)
     most = rule.longest + rule.slack
     one_P = np.ones(num, dtype=np.int64)
     owner_N = np.arange(num)
-    args_N = _args(rule, _ragged(stream, purpose, items_P, (0 * one_P, one_P)))
+    args_N = _args(rule, _ragged(stream, "tree", items_P, (0 * one_P, one_P)))
     tokens_P, block_P = 2 * one_P, one_P.copy()
     levels: list[Level] = []
     for depth in range(1, rule.depth):
@@ -121,8 +130,8 @@ def _attempt(
         children_P[tokens_P > most] = 0
         last = depth == rule.depth - 1
         counts_P = 0 * one_P if last else children_P
-        words_C = _ragged(stream, purpose, items_P, (block_P, counts_P))
-        block_P += -(-counts_P // 4)
+        words_C = _ragged(stream, "tree", items_P, (block_P, counts_P))
+        block_P += -(-counts_P // _A_BLOCK)
         total = int(children_P.sum())
         inner_C = np.zeros(total, dtype=bool) if last else (words_C >> _FOURTH) == 0
         levels.append(Level(owner_N, args_N, inner_C))
@@ -139,36 +148,36 @@ def _attempt(
 
 
 def _args(rule: Rule, words_N: Words) -> Integers:
-    return 2 + (((words_N & MASK) * np.uint64(rule.arguments - 1)) >> HALF).astype(np.int64)
+    return 2 + (((words_N & _REST) * np.uint64(rule.arguments - 1)) >> _FOURTH).astype(np.int64)
 
 
 def _room(rule: Rule, levels: list[Level], num: int) -> tuple[Integers, Integers]:
     """How many digits each item can take in, and can give away."""
     room_P, spare_P = np.zeros(num, dtype=np.int64), np.zeros(num, dtype=np.int64)
     for level in levels:
-        room_P += np.bincount(level.owner_N, rule.arguments - level.args_N, num).astype(np.int64)
+        room_P += np.bincount(level.owner, rule.arguments - level.args, num).astype(np.int64)
         spare_P += np.bincount(level.owner_C[_spare(level)], minlength=num)
     return room_P, spare_P
 
 
 def _spare(level: Level) -> Flags:
     """Children that may go: digits, without the first two places, so that two remain."""
-    return ~level.inner_C & (level.place_C >= 2)
+    return ~level.inner & (level.place_C >= 2)
 
 
 def _kept(level: Level, good_P: Flags, pending_P: Integers) -> Level:
-    good_N, good_C = good_P[level.owner_N], good_P[level.owner_C]
-    owner_N = pending_P[level.owner_N[good_N]]
-    return Level(owner_N, level.args_N[good_N], level.inner_C[good_C])
+    good_N, good_C = good_P[level.owner], good_P[level.owner_C]
+    owner_N = pending_P[level.owner[good_N]]
+    return Level(owner_N, level.args[good_N], level.inner[good_C])
 
 
 def _merged(found: list[list[Level]]) -> list[Level]:
     merged: list[Level] = []
     for depth in range(max((len(levels) for levels in found), default=0)):
         same = [levels[depth] for levels in found if len(levels) > depth]
-        owner_N = np.concatenate([level.owner_N for level in same])
-        args_N = np.concatenate([level.args_N for level in same])
-        inner_C = np.concatenate([level.inner_C for level in same])
+        owner_N = np.concatenate([level.owner for level in same])
+        args_N = np.concatenate([level.args for level in same])
+        inner_C = np.concatenate([level.inner for level in same])
         order_N = np.argsort(owner_N, kind="stable")
         order_C = np.argsort(np.repeat(owner_N, args_N), kind="stable")
         merged.append(Level(owner_N[order_N], args_N[order_N], inner_C[order_C]))
@@ -180,28 +189,28 @@ def _fit(rule: Rule, stream: Stream, items_B: Integers, levels: list[Level]) -> 
     num = len(items_B)
     missing_B = np.full(num, rule.longest)
     for level in levels:
-        missing_B -= np.bincount(level.owner_N, 1 + level.args_N, num).astype(np.int64)
+        missing_B -= np.bincount(level.owner, 1 + level.args, num).astype(np.int64)
     missing_B -= 1  # the root is no child
-    rooms = [np.repeat(np.arange(len(x.args_N)), rule.arguments - x.args_N) for x in levels]
+    rooms = [np.repeat(np.arange(len(x.args)), rule.arguments - x.args) for x in levels]
     spares = [np.flatnonzero(_spare(level)) for level in levels]
-    owners = [x.owner_N[room] for x, room in zip(levels, rooms, strict=True)]
+    owners = [x.owner[room] for x, room in zip(levels, rooms, strict=True)]
     added = _picked(stream, "add", items_B, (owners, missing_B))
     owners = [x.owner_C[spare] for x, spare in zip(levels, spares, strict=True)]
     taken = _picked(stream, "take", items_B, (owners, -missing_B))
     for number, level in enumerate(levels):
-        more_N = np.bincount(rooms[number][added[number]], minlength=len(level.args_N))
+        more_N = np.bincount(rooms[number][added[number]], minlength=len(level.args))
         gone = spares[number][taken[number]]
         less_N = np.bincount(
-            np.repeat(np.arange(len(level.args_N)), level.args_N)[gone],
-            minlength=len(level.args_N),
+            np.repeat(np.arange(len(level.args)), level.args)[gone],
+            minlength=len(level.args),
         )
         # No item both gains and loses, so the places of one do not move those of the other.
-        ends = np.repeat(level.starts_N + level.args_N, more_N)
-        kept_C = np.ones(len(level.inner_C), dtype=bool)
+        ends = np.repeat(level.starts_N + level.args, more_N)
+        kept_C = np.ones(len(level.inner), dtype=bool)
         kept_C[gone] = False
-        grown = np.insert(level.inner_C, ends, False)
-        level.inner_C = grown[np.insert(kept_C, ends, True)]
-        level.args_N = level.args_N + more_N - less_N
+        grown = np.insert(level.inner, ends, False)
+        level.inner = grown[np.insert(kept_C, ends, True)]
+        level.args = level.args + more_N - less_N
 
 
 def _picked(

@@ -1,4 +1,4 @@
-"""What a ListOps expression is worth: the evaluator, evaluators that see a few levels, file reading.
+"""What a ListOps expression is worth: evaluators that see all of it or a few levels; its files.
 
 Idea      ids: 0 padding, 1 .. 10 the digits, then [MIN [MAX [MED [SM and the closing bracket.
           MED is the median rounded down, SM the sum modulo 10

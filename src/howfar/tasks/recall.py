@@ -40,6 +40,7 @@ class Recall(Task):
 
     name: ClassVar[str] = "recall"
     idea: ClassVar[str] = "name the cue that stood d tokens before the question"
+    informative: ClassVar[str] = "the cue is the only one there: it has to be kept, not found"
 
     length: int = 128
     cues: int = 8
@@ -78,9 +79,7 @@ class Recall(Task):
         """Which cue it was, and nothing else."""
         return math.log2(self.cues + 1)  # or none yet
 
-    def batch(
-        self, indices: Sequence[int], *, split: str = "train", distance: int = 0
-    ) -> Batch:
+    def batch(self, indices: Sequence[int], *, split: str = "train", distance: int = 0) -> Batch:
         """Items `indices` of a split: tokens (B, L), one scored target a row, at the question.
 
         distance: put every cue exactly this far back; 0 draws it log-uniformly.

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from howfar.core.batch import IGNORED, Batch
 from howfar.tasks.base import Rule
-from howfar.tasks.copied import WINDOWS, Copied, full, packed, positions
+from howfar.tasks.copied import WINDOWS, Copied, as_batch, full, positions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +85,10 @@ class RepeatPrevious(Copied):
             tokens_BL[:, 0] = self.kinds + back_B1[:, 0]
         targets_BL = np.where(asked_BL, answer_BL, IGNORED)
         distance_BL = back_B1 * asked_BL
-        return packed(tokens_BL, targets_BL, distance_BL, full(tokens_BL))
+        return as_batch(tokens_BL, targets_BL, distance_BL, full(tokens_BL))
 
     def sources(self, tokens: Tensor) -> Tensor:
-        """k positions before, -1 where no symbol stands there: (B, L)."""
+        """The position k before, -1 where no symbol stands there: (B, L)."""
         back_B1 = tokens[:, :1] - self.kinds if self.drawn else self.back
         source_BL = (positions(tokens) - back_B1).expand_as(tokens)
         return torch.where(source_BL >= int(self.drawn), source_BL, -1)

@@ -12,10 +12,10 @@ Chance    1 / kinds
 Shortcut  always the same symbol; the most frequent symbol; what stands within the last w tokens;
           the symbol nearest to where symbol j stands on average, which a fixed filter comes close
           to; remembering only the last symbol, 1/data + (1 - 1/data) / kinds
-Source    Jing et al. 2019, arXiv 1706.02761 (denoise), Gu & Dao 2023, arXiv 2312.00752 (4,096 tokens,
-          16 symbols of 16 kinds), and MAD, arXiv 2403.17844, whose symbols never stand after the
-          last blank: a symbol always stands right before the marker. Here all sets of places are
-          equally likely. A marker stands at every answer, in place of one and then blanks
+Source    Jing et al. 2019, arXiv 1706.02761 (denoise), Gu & Dao 2023, arXiv 2312.00752 (length
+          4,096, 16 symbols of 16 kinds), and MAD, arXiv 2403.17844, where a symbol always stands
+          right before the marker; here all sets of places are equally likely. A marker stands at
+          every answer, in place of one and then blanks
 """
 
 import math
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from howfar.core.batch import Batch
 from howfar.tasks.base import Rule
-from howfar.tasks.copied import WINDOWS, Copied, full, packed, unasked
+from howfar.tasks.copied import WINDOWS, Copied, as_batch, full, unasked
 from howfar.tasks.streams import Draws, Integers
 
 
@@ -89,7 +89,7 @@ class SelectiveCopy(Copied):
         targets_BL, distance_BL = unasked(tokens_BL)
         targets_BL[:, slots:] = data_BM
         distance_BL[:, slots:] = slots + np.arange(self.data) - place_BM
-        return packed(tokens_BL, targets_BL, distance_BL, full(tokens_BL))
+        return as_batch(tokens_BL, targets_BL, distance_BL, full(tokens_BL))
 
     def sources(self, tokens: Tensor) -> Tensor:
         """Marker m asks for symbol m: (B, L), -1 where nothing is asked."""

@@ -4,6 +4,7 @@ Idea     AdamW, warm-up and decay over the share of the budget used, clipping af
          best weights on the validation part kept
 Exact    a step is a function of the weights, the optimiser's state and its own number: batches and
          dropout draw from (seed, number), so a run that was cut goes on with the same bits
+Together of several processes the first one's clock and validations decide for all
 Stops    a loss or gradient that is not finite never touches the weights
 Source   Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101 (AdamW);
          Pascanu et al. 2013, https://arxiv.org/abs/1211.5063 (clipping by norm)
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -161,7 +163,6 @@ class _Run:
         self.done = Trained()
         self.carried: dict[int, State] = {}
         self.since = [0.0, 0.0]  # summed loss and weight since the last point
-        self.checks = 0
         self.worse = 0  # validations since the best
 
     def go(
@@ -172,11 +173,12 @@ class _Run:
         started = time.perf_counter()
         while self._goes_on():
             reached("step")
+            passes = self._passes()
             loss = self._step(self._share())
-            done.seconds += time.perf_counter() - started
+            done.seconds += self.world.agreed(time.perf_counter() - started)
             if done.status == "failed":
                 break
-            point = self._validate_if_due()
+            point = self._validated() if self._passes() > passes else None
             if self.world.total(stop()):  # whoever was asked, all stop
                 done.status = "stopped"
             due = options.checkpoint_every and done.steps % options.checkpoint_every == 0
@@ -203,9 +205,8 @@ class _Run:
         load_weights(self.model, state.weights)
         load_optimiser(self.optimiser, state.optimiser)
         counters = dict(state.counters)
-        self.since, self.checks, self.worse = (
-            counters.pop(name) for name in ("since", "checks", "worse")
-        )
+        counters.pop("checks", None)  # earlier versions counted the passes
+        self.since, self.worse = (counters.pop(name) for name in ("since", "worse"))
         points = [Point(**point) for point in counters.pop("points")]
         best = counters.pop("best_nats")
         self.done = Trained(
@@ -224,6 +225,13 @@ class _Run:
     def _share(self) -> float:
         done = self.done
         return self.options.budget.used(done.tokens, done.steps, done.seconds, done.flops)
+
+    def _passes(self) -> int:
+        """Validations that are due by now, in exact fractions: of n the k-th at k / n."""
+        budget, asked = self.options.budget, self.options.evaluations
+        if self._share() >= 1:
+            return asked
+        return int(Fraction(getattr(self.done, budget.unit)) * asked / Fraction(budget.amount))
 
     def _step(self, share: float) -> float:
         """One optimiser step; returns the loss a target."""
@@ -284,18 +292,16 @@ class _Run:
         rate = self.options.learning_rate
         self.done.reason = f"{what} at step {self.done.steps}, learning rate {rate:g}"
 
-    def _validate_if_due(self) -> Point | None:
+    def _validated(self) -> Point | None:
+        """One validation; None where its loss is not finite, which ends the run."""
         options, done = self.options, self.done
-        share = self._share()
-        if share < (self.checks + 1) / options.evaluations:
-            return None
-        self.checks = int(share * options.evaluations)
         reached("evaluate")
         batches = (b.to(options.device) for b in self.source.evaluation("validation"))
         with self.world.gathering(self.forward):
             found = judge(self.inner.model, batches, carry=options.carry)
-        if not math.isfinite(found.loss):
-            self._failed(f"validation loss {found.loss}")
+        validation, score = self.world.agreed(found.loss), self.world.agreed(found.score)
+        if not math.isfinite(validation):
+            self._failed(f"validation loss {validation}")
             return None
         point = Point(
             step=done.steps,
@@ -303,12 +309,12 @@ class _Run:
             seconds=done.seconds,
             learning_rate=float(self.optimiser.param_groups[0]["lr"]),
             loss=self.since[0] / max(self.since[1], 1e-12),
-            validation=found.loss,
-            score=found.score,
+            validation=validation,
+            score=score,
         )
         self.since = [0.0, 0.0]
         if self._better(point):
-            done.best_nats, done.best_step, self.worse = found.loss, done.steps, 0
+            done.best_nats, done.best_step, self.worse = validation, done.steps, 0
             done.weights = whole(self.model.state_dict())
         else:
             self.worse += 1
@@ -331,7 +337,6 @@ class _Run:
             "best_nats": done.best_nats if math.isfinite(done.best_nats) else None,
             "points": [asdict(point) for point in done.points],
             "since": self.since,
-            "checks": self.checks,
             "worse": self.worse,
         }
         state = RunState(

@@ -60,6 +60,10 @@ class World:
         dist.all_reduce(number)
         return float(number)
 
+    def agreed(self, value: float) -> float:
+        """The first process's number, for everybody: clocks and machines differ."""
+        return value
+
     def gathered(self, carried: dict[int, State]) -> dict[int, State]:
         """Everybody's states by slot, in the first process."""
         if self.size == 1:

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from howfar.core.errors import DataError
+from howfar.data.aims.encoding import cut
 from howfar.data.aims.options import CorpusOptions
 from howfar.data.faults import share
 from howfar.data.labelled import LONGEST_DEFAULT
-from howfar.data.tokenise import Ids
+from howfar.data.ragged import Ragged
 
 COVERED = 95  # per cent of the training rows stay whole at the default length
 
@@ -24,7 +25,7 @@ COVERED = 95  # per cent of the training rows stay whole at the default length
 class Cut:
     """parts: train, validation and test ids, cut. rows, tokens: cut rows and tokens lost."""
 
-    parts: tuple[list[Ids], list[Ids], list[Ids]]
+    parts: tuple[Ragged, Ragged, Ragged]
     length: int
     rows: int
     tokens: int
@@ -38,12 +39,17 @@ def default_length(lengths: Sequence[int] | npt.NDArray[np.int64], covered: floa
 
 
 def cut_rows(
-    whole: Sequence[Sequence[Ids]], options: CorpusOptions, unit: str, covered: float = COVERED
+    whole: Sequence[Ragged],
+    near: Sequence[Sequence[object]],
+    options: CorpusOptions,
+    unit: str,
+    covered: float = COVERED,
 ) -> Cut:
     """Cut the rows of three parts.
 
     Args:
         whole: ids of train, validation and test.
+        near: their texts, which say whether the ids are in memory.
         options: length, the end that stays, and whether cutting is an error.
         unit: what a token is.
         covered: per cent of the training rows that stay whole at the default length.
@@ -51,12 +57,11 @@ def cut_rows(
     Raises:
         DataError: E-TRUNC where a row is longer and that is an error.
     """
-    lengths = np.asarray([len(ids) for part in whole for ids in part], dtype=np.int64)
+    lengths = np.concatenate([part.lengths for part in whole])
     longest = int(lengths.max(initial=0))
     most = options.length
     if most is None:
-        known = [len(ids) for ids in whole[0]]
-        most = max(1, longest) if options.strict else default_length(known, covered)
+        most = max(1, longest) if options.strict else default_length(whole[0].lengths, covered)
     over = lengths[lengths > most]
     lost = int((over - most).sum())
     notes: tuple[str, ...] = ()
@@ -70,8 +75,9 @@ def cut_rows(
             raise DataError("E-TRUNC", f"Rows would be cut: {said}.", hint)
         end = "end" if options.keep == "start" else "start"
         notes = (f"W-TRUNC: {said}: their {end} was cut, {lost:,} {unit}s in all.",)
-    kept = slice(most) if options.keep == "start" else slice(-most, None)
-    train, validation, test = ([row[kept] for row in part] for part in whole)
+    train, validation, test = (
+        cut(part, texts, most, options.keep) for part, texts in zip(whole, near, strict=True)
+    )
     return Cut(
         parts=(train, validation, test), length=most, rows=len(over), tokens=lost, notes=notes
     )

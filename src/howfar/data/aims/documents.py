@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from howfar.core.errors import DataError, UsageError
+from howfar.data.aims.encoding import encoded, held_texts
 from howfar.data.aims.opening import Source
 from howfar.data.aims.options import CorpusOptions
 from howfar.data.aims.parting import Parted, Shares, read_parts
@@ -18,9 +19,8 @@ from howfar.data.aims.recording import record
 from howfar.data.aims.roles import text_alone
 from howfar.data.aims.tokens import learned, unknown
 from howfar.data.examples import Aim, Corpus, Examples
-from howfar.data.ragged import Ragged
 from howfar.data.running import HELD_WINDOWS, TRAIN_WINDOWS, cut_at
-from howfar.data.split import Parts, normalised, sorted_parts
+from howfar.data.split import Parts, key_of, sorted_parts
 from howfar.data.split_by import blocks, split_apart
 
 LENGTH = 128  # tokens of a window by default
@@ -41,7 +41,7 @@ def load_documents(source: Source, aim: Aim, options: CorpusOptions) -> Corpus:
     # Hidden words are asked for as words; what is written goes on letter by letter.
     kind = options.tokens or ("char" if aim == "lm" else None)
     tokeniser, learnt = learned(options, parted.parts[0].texts, kind)
-    ids = [Ragged.of(tokeniser.encode(part.texts)) for part in parted.parts]
+    ids = [encoded(tokeniser, part.texts) for part in parted.parts]
     several = max(map(len, ids)) > 1
     end = tokeniser.vocabulary if several else None
     mask = tokeniser.vocabulary + several if aim == "masked" else None
@@ -60,7 +60,8 @@ def load_documents(source: Source, aim: Aim, options: CorpusOptions) -> Corpus:
         notes=(*said, *learnt, *fitted, *warned),
     )
     train, validation, test = (
-        Examples(ids=part, texts=read.texts) for part, read in zip(ids, parted.parts, strict=True)
+        Examples(ids=part, texts=held_texts(read.texts))
+        for part, read in zip(ids, parted.parts, strict=True)
     )
     return Corpus(
         aim=aim,
@@ -112,7 +113,7 @@ def _texts(part: Read, texts: Sequence[str]) -> Read:
     return replace(
         part,
         texts=tuple(texts),
-        keys=tuple(normalised(text) for text in texts),
+        keys=tuple(key_of(text) for text in texts),
         targets=("-",) * len(texts),
         lines=(1,) * len(texts),
     )

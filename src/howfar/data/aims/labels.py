@@ -12,6 +12,7 @@ import numpy as np
 
 from howfar.core.errors import DataError, shown
 from howfar.data.aims.cutting import cut_rows
+from howfar.data.aims.encoding import encoded, held_texts
 from howfar.data.aims.opening import Source
 from howfar.data.aims.options import CorpusOptions
 from howfar.data.aims.parting import Parted, Shares, read_parts
@@ -23,7 +24,6 @@ from howfar.data.aims.unseen import settle_unseen
 from howfar.data.cells import near_duplicates
 from howfar.data.examples import Corpus, Examples
 from howfar.data.faults import Fault, share
-from howfar.data.ragged import Ragged
 from howfar.data.split import Parts, check_labels, split_rows
 from howfar.data.split_by import known_to_train
 from howfar.data.stratify import split_several
@@ -60,7 +60,9 @@ def load_classes(source: Source, options: CorpusOptions) -> Corpus:
         for part in parted.parts
     ]
     counts = Counter(label for part in parted.parts for label in part.targets)
-    notes = (*said, *near_duplicates(list(counts)), *lopsided(parted.parts[0].targets))
+    notes = [*said, *near_duplicates(list(counts)), *lopsided(parted.parts[0].targets)]
+    if held_texts(parted.parts[0].texts) is None:
+        notes.append("The texts are too many to score TF-IDF beside the model.")
     return assembled("classification", parted, targets, names, (counts, left, notes), options)
 
 
@@ -78,7 +80,13 @@ def load_several(source: Source, options: CorpusOptions) -> Corpus:
     def split(main: Read, shares: Shares) -> Parts:
         _check_several(main)
         parts = split_several(main.keys, main.targets, fractions=shares, seed=options.seed)
-        return known_to_train(parts, main.keys, main.targets)
+        parts = known_to_train(parts, main.keys, main.targets)
+        if not all(len(part) for part, share in zip(parts, shares, strict=True) if share > 0):
+            why = f"{len(main):,} rows have too few different texts for every part of a split."
+            raise DataError(
+                "E-TOO-FEW", why, "add rows, or name files with --test and --validation"
+            )
+        return parts
 
     roles = Roles(choose=text_and_label, plain=False, convert=convert)
     parted = read_parts(source, options, roles, split)
@@ -168,11 +176,12 @@ def assembled(
     """
     counts, left, said = counted
     tokeniser, learnt = learned(options, parted.parts[0].texts)
-    cut = cut_rows([tokeniser.encode(part.texts) for part in parted.parts], options, tokeniser.unit)
+    texts = [part.texts for part in parted.parts]
+    cut = cut_rows([encoded(tokeniser, of) for of in texts], texts, options, tokeniser.unit)
     missing, warned = unknown(tokeniser, cut.parts[1:])
     train, validation, test = (
-        Examples(ids=Ragged.of(ids), targets=made, texts=part.texts)  # type: ignore[arg-type]
-        for ids, made, part in zip(cut.parts, targets, parted.parts, strict=True)
+        Examples(ids=ids, targets=made, texts=held_texts(of))  # type: ignore[arg-type]
+        for ids, made, of in zip(cut.parts, targets, texts, strict=True)
     )
     data = record(
         "labels" if aim == "classification" else aim,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from howfar.core.errors import UsageError, shown
+from howfar.data.delimited import Quote
 from howfar.data.read import MAX_FIELD
 from howfar.data.tokenise import MAX_VOCABULARY, Kind
 
@@ -20,8 +21,8 @@ class CorpusOptions:
     label_separator: between several labels in one cell; lists need none.
     tokens: None chooses words, or characters where words are not separated. length: most tokens of
         a row, or the window; None fits the data. keep: which end of a longer row stays.
-    encoding, separator, no_header, bad_rows, empty, max_field, encoding_errors, rejects: how files
-        are read, see `howfar.data.read`. rare: what to do with labels seen too few times to split.
+    encoding, separator, no_header, quote, bad_rows, empty, max_field, encoding_errors, rejects: how
+        files are read, see `howfar.data.read`. rare: what to do with labels seen too few times.
     strict: a row longer than `length` is an error. dedup: training rows that stand in a test or
         validation file are left out. unseen: what to do with held rows whose label training lacks.
     seed: of the split. folder: where large corpora put their token files.
@@ -42,6 +43,7 @@ class CorpusOptions:
     encoding: str | None = None
     separator: str | None = None
     no_header: bool = False
+    quote: Quote = '"'
     bad_rows: Literal["error", "skip"] = "error"
     empty: Literal["error", "drop", "keep"] = "error"
     rare: Literal["error", "drop"] = "error"

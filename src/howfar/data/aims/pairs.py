@@ -9,19 +9,23 @@ Split    rows at random, equal sources together
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from howfar.core.errors import DataError
 from howfar.data.aims.cutting import cut_rows
+from howfar.data.aims.encoding import chosen, encoded, held_texts
 from howfar.data.aims.opening import Source
 from howfar.data.aims.options import CorpusOptions
 from howfar.data.aims.parting import apart, read_parts
 from howfar.data.aims.reading import Roles
 from howfar.data.aims.recording import record
 from howfar.data.aims.roles import SOURCE_NAMES, TARGET_NAMES, Pair
-from howfar.data.aims.tokens import case_kept, learned, unknown
+from howfar.data.aims.tokens import case_kept, learned, sampled, unknown
 from howfar.data.examples import Corpus, Examples
 from howfar.data.faults import share
 from howfar.data.ragged import Ragged
-from howfar.data.tokenise import Ids, Tokeniser, default_kind, train_tokeniser
+from howfar.data.spool import some
+from howfar.data.tokenise import Tokeniser, default_kind, train_tokeniser
 
 LONGEST_TARGET = 1024
 _LEAST = 2  # training rows that must be left
@@ -34,17 +38,18 @@ def load_pairs(source: Source, options: CorpusOptions) -> Corpus:
         DataError: E-LABEL for a missing target, E-TRUNC where all training targets are too long.
         UsageError, EnvironmentFault: as for `read_table`.
     """
-    roles = Roles(choose=Pair(("source", SOURCE_NAMES), ("target", TARGET_NAMES)))
+    pair = Pair(("source", SOURCE_NAMES), ("target", TARGET_NAMES))
+    roles = Roles(choose=pair, long=True)
     parted = read_parts(source, options, roles, apart(options))
     parts = parted.parts
     tokeniser, learnt = learned(options, parts[0].texts)
     writer, said = _writer(options, parts[0].targets)
-    targets = [writer.encode(part.targets) for part in parts]
-    longest = max(len(ids) for ids in targets[0])
+    targets = [encoded(writer, part.targets) for part in parts]
+    longest = int(targets[0].lengths.max())
     most = min(longest, LONGEST_TARGET)
     notes = [*learnt, *said]
-    kept = [[i for i, ids in enumerate(targets[0]) if len(ids) <= most]]
-    kept += [list(range(len(part))) for part in parts[1:]]
+    kept: list[Sequence[int]] = [np.flatnonzero(targets[0].lengths <= most).tolist()]
+    kept += [range(len(part)) for part in parts[1:]]
     left = len(parts[0]) - len(kept[0])
     if len(kept[0]) < _LEAST:
         why = f"Targets are longer than {most:,} {writer.unit}s (longest {longest:,})."
@@ -55,18 +60,16 @@ def load_pairs(source: Source, options: CorpusOptions) -> Corpus:
             f"{most:,} {writer.unit}s (longest {longest:,}), and are left out."
         )
     notes += _long_held(targets, most, writer.unit)
-    whole = [
-        tokeniser.encode([part.texts[i] for i in rows])
-        for part, rows in zip(parts, kept, strict=True)
-    ]
-    cut = cut_rows(whole, options, tokeniser.unit, covered=100)
+    texts = [some(part.texts, rows) for part, rows in zip(parts, kept, strict=True)]
+    whole = [encoded(tokeniser, of) for of in texts]
+    cut = cut_rows(whole, texts, options, tokeniser.unit, covered=100)
     train, validation, test = (
         Examples(
-            ids=Ragged.of(ids),
-            targets=Ragged.of([goals[i] for i in rows]),
-            texts=tuple(part.texts[i] for i in rows),
+            ids=ids,
+            targets=chosen(goals, of, rows),
+            texts=held_texts(of),
         )
-        for ids, goals, part, rows in zip(cut.parts, targets, parts, kept, strict=True)
+        for ids, goals, of, rows in zip(cut.parts, targets, texts, kept, strict=True)
     )
     missing, warned = unknown(tokeniser, cut.parts[1:])
     unwritable, _ = unknown(writer, targets[1:])
@@ -112,20 +115,22 @@ def load_pairs(source: Source, options: CorpusOptions) -> Corpus:
 def _writer(options: CorpusOptions, texts: Sequence[str]) -> tuple[Tokeniser, tuple[str, ...]]:
     """The target's tokeniser: every token of train is known, words keep their capitals."""
     kind, said = (options.tokens, None) if options.tokens else default_kind(texts)
-    notes = (f"Target: {said}",) if said else ()
+    notes: tuple[str, ...] = (f"Target: {said}",) if said else ()
     if kind == "word":
         return case_kept(texts, options.max_vocabulary, "cased"), notes
-    return train_tokeniser(kind, texts, max_vocabulary=options.max_vocabulary), notes
+    read, sample = sampled(texts, kind)
+    notes += (f"Target: {sample}",) if sample else ()
+    return train_tokeniser(kind, read, max_vocabulary=options.max_vocabulary), notes
 
 
-def _long_held(targets: Sequence[Sequence[Ids]], most: int, unit: str) -> list[str]:
+def _long_held(targets: Sequence[Ragged], most: int, unit: str) -> list[str]:
     notes = []
     for name, part in zip(("validation", "test"), targets[1:], strict=True):
-        over = [len(ids) for ids in part if len(ids) > most]
-        if over:
+        over = part.lengths[part.lengths > most]
+        if len(over):
             notes.append(
                 f"W-LONG-TARGET: {share(len(over), len(part))} of {name} have a target longer than "
-                f"the longest of training, {most:,} {unit}s (longest {max(over):,}); they stay, "
+                f"the longest of training, {most:,} {unit}s (longest {over.max():,}); they stay, "
                 "whole."
             )
     return notes

@@ -56,7 +56,7 @@ def read_parts(source: Source, options: CorpusOptions, roles: Roles, split: Spli
         if path is not None
     }
     rows, said = _divide(main, options, split)
-    parts = [main.take(part.tolist()) for part in rows]
+    parts = [main.take(part) for part in rows]
     left = len(main) - sum(map(len, rows))
     notes = [*main.notes, *said]
     if left:
@@ -115,7 +115,7 @@ def _leaks(
     Leaks are counted against all of the main file, whichever part its rows went to.
     """
     notes = []
-    known: set[str] = set()
+    known: set[int] = set()
     for name, file in files.items():
         leak = find_leaks((main.texts, main.keys), (file.texts, file.keys))
         notes.append(leak_note(leak, name, file.lines) or "")

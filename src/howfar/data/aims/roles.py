@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from howfar.core.errors import DataError, shown
 from howfar.data.aims.reading import Names, position
 from howfar.data.anything import Rows
-from howfar.data.columns import LABEL_NAMES, TEXT_NAMES, choose
+from howfar.data.columns import LABEL_NAMES, TEXT_NAMES, choose, or_no_header
 from howfar.data.faults import place
 
 NUMBER_NAMES = (*LABEL_NAMES, ("score", "value", "number", "y"))
@@ -94,5 +94,5 @@ def _unclear(rows: Rows, what: str, option: str) -> DataError:
     return DataError(
         "E-COLUMN",
         f"It is not obvious which column of {place(rows.path)} is the {what}: {listed}.",
-        f"name it with {option}",
+        f"name it with {option}{or_no_header(rows.names, rows.path)}",
     )

@@ -14,6 +14,7 @@ import numpy as np
 
 from howfar.core.errors import DataError, UsageError, shown
 from howfar.data.aims.cutting import cut_rows
+from howfar.data.aims.encoding import encoded, held_texts, joined
 from howfar.data.aims.labels import ordered
 from howfar.data.aims.opening import Source
 from howfar.data.aims.options import CorpusOptions
@@ -26,7 +27,6 @@ from howfar.data.aims.unseen import settle_unseen
 from howfar.data.anything import Rows
 from howfar.data.examples import Corpus, Examples
 from howfar.data.faults import Fault, error
-from howfar.data.ragged import Ragged
 from howfar.data.split import Parts
 from howfar.data.split_by import known_to_train
 
@@ -45,7 +45,7 @@ def load_tags(source: Source, options: CorpusOptions) -> Corpus:
         why = f"--tokens {options.tokens} does not fit tagging: the given tokens are the tokens."
         raise UsageError("E-OPTION", why, "leave --tokens out")
     pair = Pair(("tokens", TOKEN_NAMES), ("tags", TAG_NAMES))
-    roles = Roles(choose=pair, plain=False, texts=_joined, convert=_tags, rows=sentences)
+    roles = Roles(choose=pair, plain=False, long=True, texts=_joined, convert=_tags, rows=sentences)
 
     def split(main: Read, shares: Shares) -> Parts:
         return known_to_train(apart(options)(main, shares), main.keys, main.targets)
@@ -59,15 +59,18 @@ def load_tags(source: Source, options: CorpusOptions) -> Corpus:
         parted.parts[0].texts, options.max_vocabulary, "given", min_count=_MIN_COUNT
     )
     codes = {name: code for code, name in enumerate(names)}
-    cut = cut_rows(
-        [tokeniser.encode(part.texts) for part in parted.parts], options, "token", covered=100
-    )
+    texts = [part.texts for part in parted.parts]
+    cut = cut_rows([encoded(tokeniser, of) for of in texts], texts, options, "token", covered=100)
     kept = slice(cut.length) if options.keep == "start" else slice(-cut.length, None)
     train, validation, test = (
         Examples(
-            ids=Ragged.of(ids),
-            targets=Ragged.of([np.asarray([codes[t] for t in tags[kept]]) for tags in p.targets]),
-            texts=p.texts,
+            ids=ids,
+            targets=joined(
+                (np.asarray([codes[t] for t in tags[kept]]) for tags in p.targets),
+                p.texts,
+                len(codes),
+            ),
+            texts=held_texts(p.texts),
         )
         for ids, p in zip(cut.parts, parted.parts, strict=True)
     )

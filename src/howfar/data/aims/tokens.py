@@ -11,13 +11,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from howfar.core.errors import UsageError
 from howfar.data.aims.options import CorpusOptions
+from howfar.data.ragged import Ragged
+from howfar.data.spool import Stored, some
 from howfar.data.tokenise import (
+    UNITS,
     UNKNOWN,
-    Ids,
     Kind,
     Tokeniser,
     default_kind,
@@ -27,6 +30,7 @@ from howfar.data.tokenise import (
 from howfar.data.units import SPECIAL
 
 _PATTERNS = {"cased": r"\w+|[^\w\s]", "given": r"\S+"}
+SAMPLE = 100_000_000  # bytes of rows in a file that words and pieces are learned from
 _MUCH = 0.05  # share of unknown tokens from which on it is said
 
 
@@ -39,9 +43,23 @@ def learned(
     if chosen is None:
         chosen, said = default_kind(texts)
         notes.append(said)
-    tokeniser = train_tokeniser(chosen, texts, max_vocabulary=options.max_vocabulary)
-    notes.append(script_note(tokeniser, texts))
+    read, said = sampled(texts, chosen)
+    tokeniser = train_tokeniser(chosen, read, max_vocabulary=options.max_vocabulary)
+    notes += [said, script_note(tokeniser, texts)]
     return tokeniser, tuple(note for note in notes if note)
+
+
+def sampled(texts: Sequence[str], kind: Kind) -> tuple[Sequence[str], str | None]:
+    """What a tokeniser is learned from, and a note where that is not all of the texts."""
+    size = texts.size if isinstance(texts, Stored) else 0
+    if kind in ("byte", "char") or size <= SAMPLE:
+        return texts, None
+    count = max(1, len(texts) * SAMPLE // size)
+    rows = np.arange(count, dtype=np.int64) * len(texts) // count
+    return some(texts, rows), (
+        f"The {UNITS[kind]}s were learned from {count:,} of the {len(texts):,} rows to train on, "
+        "spread evenly over them."
+    )
 
 
 def case_kept(
@@ -68,10 +86,10 @@ def case_kept(
     return Tokeniser("word", library)
 
 
-def unknown(tokeniser: Tokeniser, held: Sequence[Sequence[Ids]]) -> tuple[int, tuple[str, ...]]:
+def unknown(tokeniser: Tokeniser, held: Sequence[Ragged]) -> tuple[int, tuple[str, ...]]:
     """Unknown tokens of the held parts, and a warning where they are many."""
     count = sum(tokeniser.count_unknown(ids) for part in held for ids in part)
-    total = sum(len(ids) for part in held for ids in part)
+    total = sum(part.num_tokens for part in held)
     if count <= _MUCH * total:
         return count, ()
     said = (

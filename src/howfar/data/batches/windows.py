@@ -3,9 +3,10 @@
 Idea     a row of n tokens is read from n + 1 of the stream: tokens are all but the last, targets
          all but the first
 Training windows side by side, from another offset each epoch, so that no place is always a border
-Scoring  windows half over each other; targets in the second half are scored, each one once, so that
-         each has at least half a window before it. The last window ends with the part, and scores
-         only what the one before did not
+Scoring  every target but the part's first token, once, as with carried state: every family is
+         asked the same. Windows lie half over each other; the first one scores all of its targets,
+         the others those of their second half, which have at least half a window before them. The
+         last window ends with the part, and scores only what the one before did not
 Shapes   tokens, targets (B, L), or packed (1, T)
 """
 
@@ -94,7 +95,9 @@ def training_windows(stream: Stream, length: int, seed: int) -> Windows:
 
 
 def evaluation_windows(stream: Stream, length: int, part: str) -> Windows:
-    """Half-overlapping windows; a part shorter than one is a single shorter window.
+    """Half-overlapping windows that score all targets of a part, each once.
+
+    A part shorter than a window is a single shorter one.
 
     Raises:
         DataError: E-TOO-SHORT for fewer than two tokens.
@@ -103,11 +106,15 @@ def evaluation_windows(stream: Stream, length: int, part: str) -> Windows:
         raise too_short(part, len(stream), 2, "more text")
     length = min(length, len(stream) - 1)
     starts, fresh = half_overlapping(len(stream), length)
+    fresh[0] = length  # what stands before them is all there is
     return Windows(stream, starts, alike(len(starts), length), unscored=length - fresh)
 
 
 def half_overlapping(size: int, length: int) -> tuple[Rows, Rows]:
-    """Starts of windows over `size` tokens, and how many of its last targets each one scores."""
+    """Starts of windows over `size` tokens, and how many of its last targets each one scores.
+
+    All have at least half a window before them: the first half of the first window is not scored.
+    """
     stride = max(1, length // 2)
     last = size - length - 1
     starts = np.arange(0, last + 1, stride, dtype=np.int64)

@@ -33,8 +33,9 @@ class TaskProblem:
             kind="task",
             name=task.name,
             unit="symbol" if task.vocabulary else "number",
-            validation=TASK_ITEMS["validation"],
-            test=TASK_ITEMS["test"],
+            train=task.size("train") or 0,
+            validation=items(task, "validation"),
+            test=items(task, "test"),
             vocabulary=task.vocabulary,
             length=task.length,
             notes=(told(task),),
@@ -91,7 +92,10 @@ class TaskProblem:
 
     def probe(self, count: int, seed: int) -> Probe:
         """Items cut behind the last position that is scored, with its answer."""
-        batch = self.task.batch(range(count), split=f"probe {seed}")
+        if (most := self.task.size("test")) is None:
+            batch = self.task.batch(range(count), split=f"probe {seed}")
+        else:
+            batch = self.task.batch(range(min(count, most)), split="test")
         if self.task.numbers:
             return Probe(batch.tokens, batch.lengths)
         asked_BL = batch.targets != IGNORED
@@ -106,7 +110,7 @@ class TaskProblem:
 
     def baselines(self, seed: int) -> tuple[Baseline, ...]:
         """Chance, and the ladder of shortcuts."""
-        batch = self.task.batch(range(TASK_ITEMS["test"]), split="test")
+        batch = self.task.batch(range(items(self.task, "test")), split="test")
         target = scored(batch)
         if self.task.numbers:
             guess = Score(name="squared error", value=self.task.chance, better="lower")
@@ -122,6 +126,12 @@ class TaskProblem:
                 score, _ = accuracy([(found == target).numpy()], seed, rows)
             rungs.append(Baseline(name=name, score=score, note="a shortcut, on the same items"))
         return tuple(rungs)
+
+
+def items(task: Task, part: str) -> int:
+    """How many items of a part are scored: none twice."""
+    size = task.size(part)
+    return TASK_ITEMS[part] if size is None else min(size, TASK_ITEMS[part])
 
 
 def told(task: Task) -> str:
@@ -145,6 +155,6 @@ class TaskSource:
 
     def evaluation(self, part: str) -> Iterator[Batch]:
         """The fixed items of "validation" or "test"."""
-        most = TASK_ITEMS[part]
+        most = items(self.task, part)
         for start in range(0, most, EVALUATED):
             yield self.task.batch(range(start, min(start + EVALUATED, most)), split=part)
