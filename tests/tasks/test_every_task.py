@@ -158,7 +158,7 @@ def features(made, batch):
 
 @pytest.mark.parametrize("name", [name for name in MADE if not TASKS[name].numbers])
 def test_position_length_and_frequency_tell_nothing(name):
-    """Two classifiers on these features stay at chance; where counts must tell, the task says so."""
+    """Two classifiers stay at chance on them; where counts must tell, the task says so."""
     made = task(name)
     train = features(made, made.batch(range(1500), split="train"))
     test = features(made, made.batch(range(1500), split="test"))

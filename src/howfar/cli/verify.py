@@ -42,7 +42,7 @@ def verify_command(
 
 
 def seconds(text: str | None) -> float | None:
-    """ "30m", "90 s", "1 hour" in seconds.
+    """How many seconds "30m", "90 s" or "1 hour" are.
 
     Raises:
         UsageError: E-OPTION.
@@ -84,7 +84,6 @@ def listed(receipts: Any, as_json: bool) -> None:
 def checked(chosen: list[Any], within: float | None, as_json: bool) -> int:
     """Run them and print the table."""
     import torch
-
     from rich.text import Text
 
     from howfar.cli.write import document, log, result

@@ -7,7 +7,9 @@ Rooms    base: what every task is; streams: random words by counter; naming: set
 from typing import Any
 
 from howfar.tasks.adding import Adding
+from howfar.tasks.agreement import Agreement
 from howfar.tasks.base import Task, distances, scored
+from howfar.tasks.common_words import CommonWords
 from howfar.tasks.compositional_recall import CompositionalRecall
 from howfar.tasks.compression import Compression
 from howfar.tasks.copy import Copy
@@ -16,9 +18,11 @@ from howfar.tasks.digits import Digits
 from howfar.tasks.duplicate_string import DuplicateString
 from howfar.tasks.dyck import Dyck
 from howfar.tasks.forgetting_recall import ForgettingRecall
+from howfar.tasks.frequent_words import FrequentWords
 from howfar.tasks.fuzzy_recall import FuzzyRecall
 from howfar.tasks.induction import Induction
 from howfar.tasks.khop import KHop
+from howfar.tasks.listops import ListOps
 from howfar.tasks.memorisation import Memorisation
 from howfar.tasks.mnist import Mnist
 from howfar.tasks.modular_arithmetic import ModularArithmetic
@@ -34,6 +38,7 @@ from howfar.tasks.repeat_previous import RepeatPrevious
 from howfar.tasks.reverse_string import ReverseString
 from howfar.tasks.selective_copy import SelectiveCopy
 from howfar.tasks.t_maze import TMaze
+from howfar.tasks.variable_tracking import VariableTracking
 from howfar.tasks.who_speaks import WhoSpeaks
 
 __all__ = ["TASKS", "Task", "distances", "from_file", "from_texts", "scored", "task", "tasks"]
@@ -64,6 +69,11 @@ TASKS: dict[str, type[Task]] = {
         ReverseString,
         DuplicateString,
         OddsFirst,
+        ListOps,
+        VariableTracking,
+        CommonWords,
+        FrequentWords,
+        Agreement,
         Digits,
         Mnist,
         Planted,

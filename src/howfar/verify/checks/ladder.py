@@ -1,7 +1,7 @@
 """Shortcuts on a task's own items: nothing is trained.
 
 Settings  task, its settings under [settings.task_settings], items
-Numbers   each rung of the task's ladder by its name, and "chance" as the task states it
+Numbers   "shortcut: NAME", each rung of the task's ladder, and "chance" as the task states it
 """
 
 from collections.abc import Callable
@@ -21,14 +21,21 @@ AT_ONCE = 500
 def ladder(settings: dict[str, Any], say: Callable[[str], None]) -> dict[str, Measured]:
     """Score every rung."""
     made = task(settings["task"], **settings.get("task_settings", {}))
-    items = int(settings["items"])
+    return rungs(made, int(settings["items"]), say)
+
+
+def rungs(made: Task, items: int, say: Callable[[str], None]) -> dict[str, Measured]:
+    """Every rung of a task on so many test items."""
     right: dict[str, list[Tensor]] = {name: [] for name in made.shortcuts}
     for start in range(0, items, AT_ONCE):
         batch = made.batch(range(start, min(start + AT_ONCE, items)), split="test")
         say(f"{made.name}: {start:,} of {items:,} items")
         for name, rule in made.shortcuts.items():
             right[name].append(by_row(made, batch, rule(batch)))
-    found = {name: mean_of(torch.cat(parts), made.numbers) for name, parts in right.items()}
+    found = {
+        f"shortcut: {name}": mean_of(torch.cat(parts), made.numbers)
+        for name, parts in right.items()
+    }
     return found | {"chance": Measured.exactly(made.chance)}
 
 

@@ -1,10 +1,10 @@
 """Train models on a task and score them, at the trained length and at unseen ones.
 
 Settings  task, [settings.task_settings]; items (test items a length); lengths (unseen, optional);
-          seeds; [settings.run.LABEL]: family, budget, rate, and width, depth, embedding, batch,
-          or any setting of the family
+          seeds; shortcut_items (for the ladder alone); [settings.run.LABEL]: family, budget,
+          rate, and width, depth, embedding, batch, or any setting of the family
 Numbers   "LABEL" (accuracy, or squared error of numbers), "LABEL at unseen lengths" (mean over
-          them), "LABEL, least" (of the seeds), "chance", "best shortcut"
+          them), "LABEL, least" (of the seeds); "shortcut: NAME" and "chance", as `ladder`
 Doubt     bootstrap over seeds and items; a run that fails counts as chance and is said
 """
 
@@ -22,7 +22,7 @@ from howfar.study.problems.made import TaskSource
 from howfar.study.score import accuracy_score, error_score
 from howfar.tasks import Task, task
 from howfar.train import Budget, TrainOptions, evaluate, fit
-from howfar.verify.checks.ladder import by_row, mean_of
+from howfar.verify.checks.ladder import rungs
 from howfar.verify.verdict import Measured
 
 RUN = ("family", "budget", "rate", "batch", "width", "depth", "embedding")
@@ -33,7 +33,7 @@ def solve(settings: dict[str, Any], say: Callable[[str], None]) -> dict[str, Mea
     """Train and score every run."""
     made = task(settings["task"], **settings.get("task_settings", {}))
     items, lengths = int(settings.get("items", 1000)), settings.get("lengths", [])
-    found = beside(made, items)
+    found = rungs(made, int(settings.get("shortcut_items", items)), say)
     for label, run in settings["run"].items():
         rows: list[list[np.ndarray]] = []
         for seed in range(int(settings.get("seeds", 2))):
@@ -109,13 +109,3 @@ def measured(score: Score, seeds: int) -> Measured:
     low = score.value if score.low is None else score.low
     high = score.value if score.high is None else score.high
     return Measured(score.value, low, high, f"{seeds} seeds")
-
-
-def beside(made: Task, items: int) -> dict[str, Measured]:
-    """Chance as it is stated, and the best rung of the ladder on the same items."""
-    batch = made.batch(range(items), split="test")
-    rungs = [
-        mean_of(by_row(made, batch, rule(batch)), made.numbers) for rule in made.shortcuts.values()
-    ]
-    best = (min if made.numbers else max)(rungs, key=lambda rung: rung.value)
-    return {"chance": Measured.exactly(made.chance), "best shortcut": best}
