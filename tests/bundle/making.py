@@ -63,6 +63,7 @@ def training(aim="classification", family="gru", name="reviews.csv"):
         parameters={"body": 10},
         settings={"dropout": 0.1},
         data=data,
+        labels={"bad": 30, "good": 25, "fine": 15} if aim in NAMED else None,
         scores=(Score(name="accuracy", value=0.9, low=0.8, high=0.95),),
         baselines=(Baseline(name="TF-IDF", score=Score(name="accuracy", value=0.85)),),
     )

@@ -49,6 +49,14 @@ def test_every_aim_has_a_card_with_a_front_that_yaml_reads(aim):
     assert ("generate" in text) == (aim == "lm")
 
 
+def test_the_learning_curve_is_shown_where_there_is_one():
+    shown = "![Training and validation loss against tokens seen](learning.svg)"
+    text = card(settings(), training(), 1234, "learning.svg")
+    assert text.index("## Training") < text.index(shown) < text.index("- data:")
+    assert "![" not in card(settings(), training(), 1234)
+    assert "![" not in card(settings(), None, 10, "learning.svg")
+
+
 def test_a_model_that_was_not_trained_here():
     text = card(settings(), None, 10)
     assert "was not trained by howfar" in text

@@ -129,12 +129,19 @@ def test_as_many_validations_as_were_asked_for(tmp_path):
     assert [point.step for point in done.points] == list(range(2, 201, 2))
 
 
-def test_an_empty_label_has_its_probability():
+@pytest.mark.parametrize(
+    "pair", [("", "x"), ("", "\0"), ("a\0", "a"), (" a", "a"), ("\ud800", "x"), ("\\x00", "\0")]
+)
+def test_odd_labels_have_their_probability(pair):
     texts = [f"{'good' if i % 2 else 'bad'} film {i % 7}" for i in range(60)]
-    labels = ["" if i % 2 else "x" for i in range(60)]
+    labels = [pair[i % 2] for i in range(60)]
     small = {"width": 8, "embedding": 8}
-    made = TextClassifier(random_state=0, budget="2 steps", settings=small).fit(texts, labels)
+    made = TextClassifier(
+        random_state=0, budget="60 steps", learning_rate=0.03, settings=small
+    ).fit(texts, labels)
+    assert made.classes_.tolist() == sorted(pair)
     assert np.allclose(made.predict_proba(texts).sum(1), 1.0)
+    assert made.predict(texts).tolist() == labels
 
 
 def test_an_answer_does_not_depend_on_the_references_beside_it(monkeypatch):

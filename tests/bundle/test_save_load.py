@@ -1,5 +1,6 @@
 """A bundle comes back as it was, and nothing that was changed comes back at all."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -16,7 +17,7 @@ from tests.bundle.making import AIMS, TEXTS, bundle, settings
 
 from howfar.bundle.build import bare, expected, model_of
 from howfar.bundle.load import load
-from howfar.bundle.save import CONFIG, FILES, KIND, WEIGHTS, save
+from howfar.bundle.save import CONFIG, CURVE, FILES, KIND, WEIGHTS, save
 from howfar.bundle.settings import settings_text
 from howfar.core.errors import StoreError, UsageError
 from howfar.core.store import MANIFEST, write_folder
@@ -68,6 +69,28 @@ def test_what_is_loaded_is_what_was_saved(aim, tmp_path):
     save(found, tmp_path / "b")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert set(contents(tmp_path / "a")) <= set(FILES)
+
+
+def test_a_learning_curve_is_part_of_the_bundle(saved, tmp_path):
+    assert load(saved).curve is None  # bundles without one are whole
+    assert CURVE not in (saved / "README.md").read_text()
+    drawn = dataclasses.replace(load(saved), curve=b"<svg/>")
+    save(drawn, tmp_path / "a")
+    assert f"]({CURVE})" in (tmp_path / "a" / "README.md").read_text()
+    assert CURVE in json.loads((tmp_path / "a" / MANIFEST).read_text())["files"]
+    found = load(tmp_path / "a")
+    assert found.curve == b"<svg/>"
+    assert found.notes == ()
+    save(found, tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    (tmp_path / "a" / CURVE).write_bytes(b"<svg >")
+    with pytest.raises(StoreError) as caught:
+        load(tmp_path / "a")
+    assert caught.value.code == "E-DAMAGED"
+    (tmp_path / "a" / CURVE).unlink()
+    with pytest.raises(StoreError) as caught:
+        load(tmp_path / "a")
+    assert caught.value.code == "E-DAMAGED"
 
 
 @pytest.mark.parametrize("family", sorted(MODELS))

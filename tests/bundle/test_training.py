@@ -6,6 +6,8 @@ import torch
 from tests.cli.conftest import BAD, GOOD, reviews
 
 from howfar.bundle import training
+from howfar.bundle.evaluate import evaluate, evaluate_asked
+from howfar.bundle.examples import read_asked
 from howfar.bundle.load import load
 from howfar.bundle.place import Place, check_free
 from howfar.bundle.recipe import Recipe
@@ -81,6 +83,22 @@ def test_every_aim_ends_in_a_bundle_that_loads_as_it_was(tmp_path, aim):
     assert again.settings == done.bundle.settings
     assert again.training.points == done.training.points
     assert not again.model.training
+
+
+def test_the_record_counts_the_classes_of_training_alone(tmp_path):
+    train_file, test_file = tmp_path / "train.csv", tmp_path / "test.csv"
+    train_file.write_text("text,label\n" + "".join(f"t {i},{'aab'[i % 3]}\n" for i in range(30)))
+    test_file.write_text("text,label\n" + "".join(f"u {i},{'bbbba'[i % 5]}\n" for i in range(50)))
+    options = CorpusOptions(text="text", label="label", test=test_file)
+    data = load_corpus(train_file, "classification", options)
+    bundle = train(data, recipe()).bundle
+    assert sum(bundle.training.labels.values()) == len(data.train)
+    asked = read_asked(bundle, test_file, CorpusOptions(text="text", label="label"))
+    for found in (evaluate(bundle, data), evaluate_asked(bundle, asked)):
+        (base,) = found.baselines
+        assert base.score.value == pytest.approx(0.2)
+        assert base.note == "always 'a', the commonest of training"
+    assert train(corpus("regression"), recipe()).training.labels is None
 
 
 def test_in_memory_alone_gives_the_same(tmp_path):

@@ -23,7 +23,7 @@ SMALL = (
     *("--evaluations", "2", "--threads", "1", "--no-baselines"),
 )
 BUNDLE = {"MANIFEST.json", "README.md", "config.json", "tokenizer.json", "training.json"}
-BUNDLE |= {"weights.safetensors"}
+BUNDLE |= {"weights.safetensors", "learning.svg"}
 ROWS = reviews()
 PROSE = "\n".join(text for text, _ in ROWS) * 3
 

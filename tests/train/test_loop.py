@@ -1,6 +1,7 @@
 """The training loop: learns, spends exactly its budget, repeats bit for bit, stops on nan."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -195,3 +196,48 @@ def test_bad_rates_are_refused():
     for rate in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(UsageError):
             options(learning_rate=rate)
+
+
+class Still:
+    """One token a row, so that a run of hundreds of steps takes no time."""
+
+    def batch(self, step):
+        return Batch(torch.ones(1, 1, dtype=torch.int64), torch.ones(1, dtype=torch.int64),
+                     torch.ones(1, 1, dtype=torch.int64))  # fmt: skip
+
+    def evaluation(self, part):
+        yield self.batch(0)
+
+
+class Constant(nn.Module):
+    """The same answer to everything."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(5))
+
+    def forward(self, tokens, lengths):
+        return self.logits.expand(*tokens.shape, 5)
+
+    def flops(self, length):
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "evaluations", "unit"),
+    [(200, 100, "steps"), (100, 99, "steps"), (300, 7, "tokens"), (49, 49, "steps"),
+     (3, 10, "steps"), (330, 110, "flops")],
+)  # fmt: skip
+def test_validations_stand_where_the_budget_is_cut_into_equal_parts(steps, evaluations, unit):
+    amount = 3 * steps if unit == "flops" else steps
+    plan = options(budget=Budget(amount, unit), evaluations=evaluations)
+    done = fit(Constant(), Still(), plan)
+    due = {math.ceil(Fraction(steps * k, evaluations)) for k in range(1, evaluations + 1)}
+    assert [point.step for point in done.points] == sorted(due)
+
+
+def test_patience_counts_each_validation_once():
+    plan = options(budget=Budget(200, "steps"), evaluations=100, patience=35, learning_rate=1e-30)
+    done = fit(Constant(), Still(), plan)
+    # The first is the best; 28 and 29 of 100 were once two at the same share.
+    assert (done.best_step, done.steps) == (2, 72)

@@ -223,3 +223,17 @@ def test_the_world_of_one_takes_every_slot():
     assert list(world.slots(3)) == [0, 1, 2]
     assert world.total(2.5) == 2.5
     assert list(World(1, 2).slots(4)) == [1, 3]
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_cut_adds_no_validation(earlier):
+    plan = options(budget=Budget(60, "steps"), evaluations=30)
+    want = [point.step for point in fit(model("textcnn"), Stream(), plan).points]
+    assert want == list(range(2, 61, 2))
+    for at in (34, 35, 36, 58, 60):
+        kept = Kept()
+        fit(model("textcnn"), Stream(), plan, checkpoints=kept, stop=stopping(at))
+        if earlier:  # versions that counted passes wrote down how many
+            kept.states[-1].counters["checks"] = at // 2 - 1
+        done = fit(model("textcnn"), Stream(), plan, checkpoints=kept)
+        assert [point.step for point in done.points] == want

@@ -26,6 +26,7 @@ class Bundle:
     """A model in eval mode with all that it takes to ask it.
 
     training: None for a model that was not trained here. notes: what was said while loading.
+    curve: its learning curve as SVG, where one was drawn.
     """
 
     settings: Settings
@@ -34,6 +35,7 @@ class Bundle:
     target_tokeniser: Tokeniser | None = None
     training: Training | None = None
     notes: tuple[str, ...] = ()
+    curve: bytes | None = None
 
     @property
     def parameters(self) -> int:

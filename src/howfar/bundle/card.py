@@ -41,20 +41,23 @@ _PYTHON = {
 _MOST_NAMES = 100
 
 
-def card(settings: Settings, training: Training | None, parameters: int) -> str:
+def card(
+    settings: Settings, training: Training | None, parameters: int, curve: str | None = None
+) -> str:
     """The whole file.
 
     Args:
         settings: of the model.
         training: its record; None: not trained here, and nothing is said of it.
         parameters: weights, counted.
+        curve: the file beside the card that shows how it learned.
     """
     lines = ["---", *_front(settings, training), "---", ""]
     for part in (
         _head(settings, parameters),
         _use(settings),
         _scores(training),
-        _trained(training),
+        _trained(training, curve),
         _limits(settings, training),
         _names(settings),
     ):
@@ -148,11 +151,13 @@ def _row(who: str, score: Score) -> str:
     return f"| {who} | {name} | {score.value:.4g} | {interval} | {score.better} |"
 
 
-def _trained(training: Training | None) -> Iterator[str]:
+def _trained(training: Training | None, curve: str | None) -> Iterator[str]:
     if training is None:
         return
     data = training.data
     yield from ("## Training", "")
+    if curve is not None:
+        yield from (f"![Training and validation loss against tokens seen]({curve})", "")
     yield f"- data: {span(data.name)}" + (f", SHA-256 `{data.sha256}`" if data.sha256 else "")
     yield f"- parts: {data.train:,} training, {data.validation:,} validation, {data.test:,} test"
     yield f"- licence of the data: {span(data.licence) if data.licence else 'not known'}"

@@ -15,6 +15,7 @@ from howfar.bundle.build import MAX_MODEL_BYTES, bare, check_size, expected, fil
 from howfar.bundle.bundle import Bundle
 from howfar.bundle.save import (
     CONFIG,
+    CURVE,
     KIND,
     NEEDED,
     TARGET_TOKENISER,
@@ -98,6 +99,7 @@ def from_files(
         tokeniser=tokeniser,
         target_tokeniser=target,
         training=training,
+        curve=files.get(CURVE),
     )
 
 

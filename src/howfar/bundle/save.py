@@ -3,7 +3,8 @@
 Idea     every file is made in memory in a canonical form, so equal bundles give equal bytes; the
          folder appears whole or not at all (see `howfar.core.store`)
 Files    weights.safetensors, config.json, tokenizer.json, target_tokenizer.json (seq2seq),
-         training.json (where it was trained here), README.md, MANIFEST.json
+         training.json (where it was trained here), learning.svg (where its curve was drawn),
+         README.md, MANIFEST.json
 """
 
 import os
@@ -19,15 +20,16 @@ from howfar.core.weights import Packed
 from howfar.record import codec
 
 KIND = "howfar bundle"
-WEIGHTS, CONFIG, CARD, TRAINING = (
+WEIGHTS, CONFIG, CARD, TRAINING, CURVE = (
     "weights.safetensors",
     "config.json",
     "README.md",
     "training.json",
+    "learning.svg",
 )
 TOKENISER, TARGET_TOKENISER = "tokenizer.json", "target_tokenizer.json"
 NEEDED = (WEIGHTS, CONFIG, TOKENISER, CARD)
-FILES = (*NEEDED, TARGET_TOKENISER, TRAINING, MANIFEST)  # all that a bundle may hold
+FILES = (*NEEDED, TARGET_TOKENISER, TRAINING, CURVE, MANIFEST)  # all that a bundle may hold
 
 
 def save(
@@ -54,14 +56,17 @@ def save(
 
 def files_of(bundle: Bundle) -> dict[str, bytes | Write]:
     """Every file of a bundle but the manifest: name -> bytes, or what writes them."""
+    curve = None if bundle.curve is None else CURVE
     files: dict[str, bytes | Write] = {
         WEIGHTS: Packed(bundle.model.state_dict()),
         CONFIG: settings_text(bundle.settings).encode(),
         TOKENISER: bundle.tokeniser.to_json(),
-        CARD: card(bundle.settings, bundle.training, bundle.parameters).encode(),
+        CARD: card(bundle.settings, bundle.training, bundle.parameters, curve).encode(),
     }
     if bundle.target_tokeniser is not None:
         files[TARGET_TOKENISER] = bundle.target_tokeniser.to_json()
     if bundle.training is not None:
         files[TRAINING] = (codec.dumps(bundle.training) + "\n").encode()
+    if bundle.curve is not None:
+        files[CURVE] = bundle.curve
     return files

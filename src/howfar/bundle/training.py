@@ -117,16 +117,28 @@ def train(
 
 
 def keep(
-    finished: Finished, place: Place, scores: Sequence[Score], baselines: Sequence[Baseline]
+    finished: Finished,
+    place: Place,
+    scores: Sequence[Score],
+    baselines: Sequence[Baseline],
+    curve: str | None = None,
 ) -> Bundle:
     """Write the model with what it scored; the run's checkpoints go in the same step.
+
+    Args:
+        finished: the run.
+        place: where it was kept.
+        scores: of the test part.
+        baselines: beside them.
+        curve: its learning curve as SVG, where one was drawn.
 
     Raises:
         EnvironmentFault: E-DISK, E-PERMISSION, E-WRITE; the run is then left as it was.
     """
     assert finished.bundle is not None
     record = replace(finished.training, scores=tuple(scores), baselines=tuple(baselines))
-    bundle = replace(finished.bundle, training=record)
+    drawn = None if curve is None else curve.encode()
+    bundle = replace(finished.bundle, training=record, curve=drawn)
     save(bundle, place.folder, replace=True, own=(CHECKPOINTS, PRETRAINED, TOKENS))
     return bundle
 

@@ -4,12 +4,8 @@ Exit codes: 0 done, 1 finished with failed runs, 2 usage, 3 input data, 4 enviro
 130 after Ctrl-C, 143 after SIGTERM.
 """
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 
 import click
 
@@ -25,6 +21,7 @@ from howfar.cli.generate import generate_command
 from howfar.cli.models import models_command
 from howfar.cli.predict import predict_command
 from howfar.cli.reach import reach_command
+from howfar.cli.signals import stoppable
 from howfar.cli.task import task_command
 from howfar.cli.train import train_command
 from howfar.cli.verify import verify_command
@@ -87,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A character that the terminal cannot show is spelled out, not an error.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    with _stoppable() as terminated:
+    with stoppable(given) as terminated:
         try:
             code = cli.main(given, standalone_mode=False)
         except (Exception, KeyboardInterrupt) as error:
@@ -96,22 +93,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if code == 130 and terminated:
         code = 143
     sys.exit(code if isinstance(code, int) else 0)
-
-
-@contextmanager
-def _stoppable() -> Iterator[list[int]]:
-    """Treat SIGTERM as Ctrl-C, so that no process is left behind; the list then holds it."""
-    terminated: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        terminated.append(number)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield terminated
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield terminated
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -40,7 +40,7 @@ class Heading:
     """Title, subtitle and the description read to those who do not see the figure."""
 
     title: str
-    subtitle: str
+    subtitle: str | list[str]  # a list: its lines
     description: str
 
 

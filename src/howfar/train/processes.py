@@ -62,7 +62,7 @@ class World:
 
     def agreed(self, value: float) -> float:
         """The first process's number, for everybody: clocks and machines differ."""
-        return value
+        return self.total(value if self.first else 0.0)
 
     def gathered(self, carried: dict[int, State]) -> dict[int, State]:
         """Everybody's states by slot, in the first process."""
