@@ -88,6 +88,16 @@ def test_a_host_that_is_silent_is_not_waited_for(monkeypatch):
         assert len(calls) == 1
 
 
+def test_a_host_of_many_addresses_is_not_waited_for(monkeypatch):
+    """A time-out of a request holds for each address; the wait is for all of them."""
+    slow = SimpleNamespace(head=lambda *_, **__: time.sleep(3))
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: slow)
+    started = time.monotonic()
+    with network.reaching() as why:
+        assert why == "it did not answer in time"
+    assert time.monotonic() - started < 2
+
+
 @pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "503 Busy"])
 def test_a_slow_answer_is_an_answer(status, monkeypatch):
     answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()

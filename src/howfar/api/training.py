@@ -18,7 +18,6 @@ from howfar.bundle.training import Watching, keep
 from howfar.bundle.training import train as train_corpus
 from howfar.record.evaluation import Evaluation
 from howfar.record.training import Training
-from howfar.report.learning import learning_svg
 from howfar.study.beside import beside
 from howfar.study.provenance import provenance
 from howfar.train import Budget
@@ -79,6 +78,8 @@ def train_file(  # noqa: PLR0913 - by keyword only
     text = corpus.aim in ("lm", "masked")
     found = evaluate(done.bundle, corpus, "test", most_tokens=MOST_TEXT if text else None)
     rivals = (*found.baselines, *beside(corpus, recipe.seed)) if baselines else ()
+    from howfar.report.learning import learning_svg  # noqa: PLC0415 - altair is slow to import
+
     bundle = keep(done, place, found.scores, rivals, learning_svg(done.training))
     assert bundle.training is not None
     return Ended(bundle.training, bundle, found)

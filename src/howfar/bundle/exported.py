@@ -72,7 +72,7 @@ def compare(ask: Ask, model: Model, most: int) -> Comparison:
 @torch.no_grad()
 def _difference(ask: Ask, model: Model, rows: int, length: int) -> float:
     generator = Seeds(0).torch(f"exported {rows} {length}")
-    ids = model.embedding.num_embeddings
+    ids = len(model.embedding.weight)
     tokens_BL = torch.randint(ids, (rows, length), generator=generator)
     lengths = torch.randint(length + 1, (rows,), generator=generator)
     lengths[0] = length

@@ -1,5 +1,6 @@
 """`howfar verify`: check published claims, with the evidence beside each."""
 
+import dataclasses
 import re
 import sys
 from typing import Any
@@ -16,10 +17,16 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 @click.option(
     "--within", metavar="TIME", help='Time for all, such as "30m"; what will not fit, no.'
 )
+@click.option("--text", metavar="FILE", help="Another text, for receipts that are about a text.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def verify_command(
-    names: tuple[str, ...], every: bool, within: str | None, as_json: bool, debug: bool
+    names: tuple[str, ...],
+    every: bool,
+    within: str | None,
+    text: str | None,
+    as_json: bool,
+    debug: bool,
 ) -> int:
     """Check claims of the literature: each NAME is a receipt with a band and a source.
 
@@ -38,7 +45,16 @@ def verify_command(
     chosen = [named(name) for name in names]
     if every:
         chosen = sorted(receipts().values(), key=lambda receipt: receipt.minutes)
+    if text is not None:
+        chosen = [about(receipt, text) for receipt in chosen]
     return checked(chosen, seconds(within), as_json)
+
+
+def about(receipt: Any, text: str) -> Any:
+    """The receipt with another text, where it is about one."""
+    if "text" not in receipt.settings:
+        return receipt
+    return dataclasses.replace(receipt, settings=dict(receipt.settings) | {"text": text})
 
 
 def seconds(text: str | None) -> float | None:

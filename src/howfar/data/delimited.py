@@ -24,13 +24,13 @@ _SAMPLE_LINES = 50
 _SAMPLE_SIZE = 1 << 20
 _NO_LIMIT = 1 << 30  # a sample's lines are capped already
 _AGAIN = 1 << 23  # characters read again, beside those of the file once more
-_QUOTING = {'"': csv.QUOTE_MINIMAL, "none": csv.QUOTE_NONE}
 BROKEN_HINT = (
     'double a quotation mark inside a quoted cell: ""; or --quote none, where quotes are text'
 )
 
 Row = tuple[int, list[str]]
 Quote: TypeAlias = Literal['"', "none"]
+_QUOTING: dict[Quote, Literal[0, 3]] = {'"': csv.QUOTE_MINIMAL, "none": csv.QUOTE_NONE}
 
 
 class _RowTooLongError(csv.Error):

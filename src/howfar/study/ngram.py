@@ -9,17 +9,15 @@ Order    that of least loss on the validation text, 1 to `MAX_ORDER`
 Source   Chen & Goodman 1999, https://doi.org/10.1006/csla.1999.0128, sections 2.7 and 3
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from howfar.core.errors import DataError
+from howfar.core.ngrams import Grams, Ids, Whole, checked, count, look_up
 
-Ids: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
-Whole: TypeAlias = npt.NDArray[np.int64]
 Reals: TypeAlias = npt.NDArray[np.float64]
 
 MAX_ORDER = 8
@@ -36,9 +34,9 @@ class _Counts:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """The n-grams of one order. An n-gram is its context's number times V plus its last id."""
+    """The n-grams of one order."""
 
-    keys: Whole  # (G,) sorted; the place of an n-gram here is its number
+    keys: Whole  # (G,) as `howfar.core.ngrams` counts them
     longest: _Counts  # a is how often it occurs
     inner: _Counts  # a is after how many different tokens
 
@@ -67,32 +65,22 @@ class KneserNey:
         Raises:
             DataError: E-EMPTY without ids, E-ID for an id outside 0 .. V - 1.
         """
-        id_N = self._checked(ids)
+        id_N = checked(ids, self.vocabulary)
         if len(id_N) == 0:
             raise DataError("E-EMPTY", "There is no text to count.")
-        found: list[tuple[Whole, Whole, Whole]] = []  # keys, counts, number of each place
-        context_N, contexts = np.zeros(len(id_N), dtype=np.int64), [1]
-        for n in range(1, min(self.order + 1, len(id_N)) + 1):
-            key_G, number_M, count_G = np.unique(
-                context_N * self.vocabulary + id_N[n - 1 :],
-                return_inverse=True,
-                return_counts=True,
-            )
-            found.append((key_G, count_G.astype(np.int64), number_M.astype(np.int64)))
-            context_N = found[-1][2][:-1]
-            contexts.append(len(key_G))
+        found = list(count(id_N, self.order + 1, self.vocabulary))
         self._orders = []
-        for n, (key_G, count_G, number_M) in enumerate(found[: self.order]):
-            before_G = np.zeros(len(key_G), dtype=np.int64)
-            before_G[number_M[0]] = 1  # the text begins with it
+        for n, grams in enumerate(found[: self.order]):
+            before_G = np.zeros(len(grams.keys), dtype=np.int64)
+            before_G[grams.numbers[0]] = 1  # the text begins with it
             if n + 1 < len(found):
-                before_G += _different_before(found[n + 1], number_M, len(key_G))
-            context_G = key_G // self.vocabulary
+                before_G += _different_before(found[n + 1], grams)
+            context_G = grams.keys // self.vocabulary
             self._orders.append(
                 _Order(
-                    key_G,
-                    _discounted(count_G, context_G, contexts[n]),
-                    _discounted(before_G, context_G, contexts[n]),
+                    grams.keys,
+                    _discounted(grams.counts, context_G, grams.contexts),
+                    _discounted(before_G, context_G, grams.contexts),
                 )
             )
         return self
@@ -103,13 +91,13 @@ class KneserNey:
         Raises:
             DataError: E-ID for an id outside 0 .. V - 1.
         """
-        id_N = self._checked(ids)
+        id_N = checked(ids, self.vocabulary)
         inner_N = np.full(len(id_N), 1.0 / self.vocabulary)
         # The number of the (n - 1)-gram that ends just before each id; -1: never seen.
         context_N = np.zeros(len(id_N), dtype=np.int64)
         nats = []
         for order in self._orders:
-            number_N = _look_up(order.keys, context_N, id_N, self.vocabulary)
+            number_N = look_up(order.keys, context_N, id_N, self.vocabulary)
             longest_N = _mixed(order.longest, context_N, number_N, inner_N)
             inner_N = _mixed(order.inner, context_N, number_N, inner_N)
             nats.append(-np.log(longest_N))
@@ -119,12 +107,6 @@ class KneserNey:
     def nats(self, ids: Ids) -> Reals:
         """(N,) -log p of every id given those before it."""
         return self.nats_by_order(ids)[-1]
-
-    def _checked(self, ids: Ids) -> Whole:
-        id_N = np.asarray(ids, dtype=np.int64)
-        if len(id_N) and not (id_N.min() >= 0 and id_N.max() < self.vocabulary):
-            raise DataError("E-ID", f"An id lies outside 0 .. {self.vocabulary - 1}.")
-        return id_N
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +140,12 @@ def bits(train_ids: Ids, validation_ids: Ids, test_ids: Ids, vocabulary: int) ->
     return NGramBits(model.nats_by_order(test_ids)[order - 1], order, means)
 
 
-def _different_before(longer: tuple[Whole, Whole, Whole], number_M: Whole, grams: int) -> Whole:
+def _different_before(longer: Grams, grams: Grams) -> Whole:
     """(G,) after how many different ids each n-gram stands; `longer`: the (n + 1)-grams."""
-    keys, _, longer_M = longer
     # The (n + 1)-gram at place i ends with the n-gram at place i + 1.
-    ends_with = np.zeros(len(keys), dtype=np.int64)
-    ends_with[longer_M] = number_M[1:]
-    return np.bincount(ends_with, minlength=grams).astype(np.int64)
+    ends_with = np.zeros(len(longer.keys), dtype=np.int64)
+    ends_with[longer.numbers] = grams.numbers[1:]
+    return np.bincount(ends_with, minlength=len(grams.keys)).astype(np.int64)
 
 
 def _discounted(a_G: Whole, context_G: Whole, contexts: int) -> _Counts:
@@ -186,14 +167,6 @@ def _discounts(a_G: Whole) -> Reals:
     d_4 = np.asarray([0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
     # None below 0, and none so large that what is left says nothing.
     return np.where((d_4 > 0) & (d_4 < [1, 1, 2, 3]), d_4, least)
-
-
-def _look_up(keys: Whole, context_N: Whole, id_N: Whole, vocabulary: int) -> Whole:
-    """(N,) number of the n-gram that ends at each id; -1 where it was never seen."""
-    key_N = context_N * vocabulary + id_N
-    place_N = np.minimum(np.searchsorted(keys, key_N), len(keys) - 1)
-    found_N = keys[place_N] == key_N  # an unseen context gives a key below 0, never found
-    return np.where(found_N, place_N, -1)
 
 
 def _mixed(counts: _Counts, context_N: Whole, number_N: Whole, shorter_N: Reals) -> Reals:
