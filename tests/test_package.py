@@ -53,3 +53,31 @@ def test_public_names_are_there():
     assert "compare" in dir(howfar)
     assert set(howfar.families()) >= {"textcnn", "tcn", "elman", "lstm", "gru", "transformer"}
     assert howfar.task("recall", length=16).batch([0]).tokens.shape == (1, 16)
+
+
+def test_functions_are_not_hidden_by_packages_of_their_name():
+    """In a process of its own: what was imported before must not matter."""
+    code = """
+import inspect, sys
+import howfar
+assert "torch" not in sys.modules
+import howfar.train.loop as loop
+import howfar.train, howfar.tasks
+from howfar.train import fit
+from howfar.api.training import train
+assert howfar.train.loop.fit is loop.fit is fit
+assert inspect.signature(howfar.train) == inspect.signature(train)
+assert "copy" in howfar.tasks()
+for given in ((), ("no.csv", "out")):
+    for again in range(2):
+        try:
+            howfar.train(*given)
+        except howfar.HowfarError as error:
+            assert error.code == "E-NO-FILE" and given
+        except TypeError as error:
+            assert "missing" in str(error) and not given
+        else:
+            raise AssertionError
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -3,9 +3,15 @@
 >>> import howfar
 >>> "gru" in howfar.families()
 True
+
+Idea     names are imported when they are first asked for. `train` and `tasks` are the names of
+         functions and of packages: the packages can be called, so that `howfar.train(...)` and
+         `import howfar.train.loop` both work, whichever came first
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -71,3 +77,30 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - a lazy import of anything p
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+class _Room(ModuleType):
+    """A package with the name of a public function: called, it is that function."""
+
+    def __call__(self, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - as the function
+        return self._function(*given, **named)
+
+    @property
+    def __signature__(self) -> Any:  # noqa: ANN401 - what `inspect.signature` looks for first
+        return import_module("inspect").signature(self._function)
+
+    @property
+    def _function(self) -> Any:  # noqa: ANN401
+        return import_module("howfar.api").fetch(self.__name__.removeprefix("howfar."))
+
+
+class _Package(ModuleType):
+    """This package. The import system sets each sub-package as an attribute of it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in __all__ and isinstance(value, ModuleType):
+            value.__class__ = _Room
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

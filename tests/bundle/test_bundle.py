@@ -75,3 +75,31 @@ def test_rows_that_cannot_be_read_are_left_out_when_asked(tmp_path):
     assert found.texts == ("a", "c")
     assert list(map(str, found.columns["n"])) == ["1", "3"]
     assert found.lines == (1, 3)
+
+
+CONLL = "-DOCSTART- O\n\nthe O\nfilm B\n\n\nwas X\n\n"
+
+
+def test_lines_of_token_and_tag_are_sentences_to_tagging(tmp_path):
+    for name in ("a.conll", "a.txt"):
+        path = tmp_path / name
+        path.write_text(CONLL)
+        found = read_inputs(path, "tagging", tags=("B", "O"))
+        assert found.texts == ("the film", "was")
+        assert found.lines == (3, 7)
+        assert any("2 sentences were read" in note for note in found.notes)
+        assert found.columns == {"tokens": ("the film", "was")}
+    path.write_text("the film was good\nO\n\nsome O\n")
+    assert len(read_inputs(path, "tagging", tags=("B", "O")).texts) == 4
+    path.write_text(CONLL)
+    assert len(read_inputs(path, "classification", tags=("B", "O")).texts) == 8
+
+
+def test_tokens_without_tags_are_sentences_by_the_name_of_the_file(tmp_path):
+    path = tmp_path / "a.CONLL"
+    path.write_text("the\nfilm\n\nwas\n")
+    assert read_inputs(path, "tagging").texts == ("the film", "was")
+    path.write_text("-DOCSTART- O\n")
+    with pytest.raises(DataError) as caught:
+        read_inputs(path, "tagging")
+    assert caught.value.code == "E-EMPTY"

@@ -1,6 +1,7 @@
 """The card says what was measured, and user text in it stays text."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tests.bundle.making import AIMS, settings, training
 
 from howfar.bundle.card import card, quoted, span
+from howfar.record.training import Pretraining, Spent
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -107,3 +109,13 @@ def test_a_code_span_ends_where_its_text_ends(text):
 def test_a_bar_in_a_table_parts_no_cells():
     assert span("a|b", cell=True) == r"`a\|b`"
     assert json.dumps(span("a|b")) == '"`a|b`"'
+
+
+def test_pretraining_stands_beside_training_and_both():
+    early = Pretraining(kind="next", steps=7, tokens=300, flops=2 * 10**9, seconds=2.0)
+    both = Spent(steps=17, tokens=800, flops=3 * 10**9, seconds=3.5)
+    text = card(settings(), replace(training(), pretraining=early, total=both), 1234)
+    assert "pretraining (`next`) on the training texts: 7 steps, 300 tokens, 2e+09 FLOPs" in text
+    assert "training, without the pretraining: 10 steps, 500 tokens, 1e+09 FLOPs" in text
+    assert "both together: 17 steps, 800 tokens, 3e+09 FLOPs" in text
+    assert "pretraining" not in card(settings(), training(), 1234)

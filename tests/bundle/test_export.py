@@ -174,3 +174,31 @@ def test_refusals(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(EnvironmentFault):
         export(bundle("lm"), tmp_path / "file" / "m.pt2")
+
+
+@pytest.mark.parametrize("name", ["m.pt2", "m.onnx"])
+def test_a_number_is_in_the_units_of_the_data(name, tmp_path):
+    """The number that `predict` gives, not the standardised one, mean 10 and deviation 2."""
+    made = bundle("regression", "textcnn", scale=30.0)
+    found = export(made, tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    ask = reader(data, found.format)
+    for text in ("the film was good", "a boring story"):
+        ids = torch.from_numpy(made.tokeniser.encode([text])[0][None].astype(np.int64))
+        (want,) = made.predict([text])
+        assert float(ask(ids, torch.tensor([ids.shape[1]]))) == pytest.approx(want, rel=1e-5)
+        with torch.no_grad():
+            bare = float(made.model(ids, torch.tensor([ids.shape[1]])))
+        assert bare * 2.0 + 10.0 == pytest.approx(want, rel=1e-5)
+    assert b'"scale": null' in data
+
+
+def test_the_ending_says_the_format(tmp_path):
+    made = bundle("classification", "textcnn")
+    assert export(made, tmp_path / "M.ONNX").format == "onnx"
+    assert export(made, tmp_path / "m").format == "torch"
+    for name, format in (("x.onnx", "torch"), ("x.pt2", "onnx")):
+        with pytest.raises(UsageError, match="is one of format") as caught:
+            export(made, tmp_path / name, format=format)
+        assert caught.value.code == "E-OPTION"
+        assert not (tmp_path / name).exists()

@@ -314,3 +314,35 @@ def test_classes_weigh_alike_where_balanced():
     object.__setattr__(rare.train, "targets", labels)
     plan = recipe(balanced=True).training(rare, 1000)
     assert plan.weights == pytest.approx((48 / 72, 48 / 24))
+
+
+@pytest.mark.parametrize("kind", ["next", "denoise"])
+def test_what_pretraining_took_is_recorded(kind):
+    run = train(corpus(), recipe(pretrain=kind)).training
+    early, both = run.pretraining, run.total
+    assert (early.kind, run.settings["pretrain"]) == (kind, kind)
+    assert (early.steps, run.steps, both.steps) == (6, 6, 12)
+    for name in ("tokens", "flops", "seconds"):
+        first, second = getattr(early, name), getattr(run, name)
+        assert min(first, second) > 0
+        assert getattr(both, name) == first + second
+    alone = train(corpus(), recipe()).training
+    assert (alone.pretraining, alone.total, "pretrain" in alone.settings) == (None, None, False)
+    assert (run.steps, run.tokens) == (alone.steps, alone.tokens)
+
+
+def test_a_run_that_ends_while_it_is_pretrained_says_so():
+    run = train(corpus(), recipe(pretrain="next"), None, Watching(stop=Cut(2))).training
+    assert (run.status, run.ended_in, run.steps, run.pretraining) == (
+        "stopped",
+        "pretraining",
+        2,
+        None,
+    )
+
+
+def test_a_name_that_no_model_could_be_written_beside_is_found_before_training(tmp_path):
+    place = Place(folder=tmp_path / ("x" * 250))
+    with pytest.raises(EnvironmentFault, match="name too long") as caught:
+        train(corpus(), recipe(), place, Watching(stop=lambda: pytest.fail("trained")))
+    assert caught.value.code == "E-WRITE"

@@ -127,7 +127,8 @@ def test_other_aims(aim, howfar, tmp_path):
     save(bundle(aim, scale=30.0), tmp_path / "model")
     (tmp_path / "in.txt").write_text("the film was good\nboring\n")
     assert howfar("predict", "model", "in.txt").code == 0
-    ended = howfar("predict", "model", "in.txt", "--json", "--probabilities")
+    more = ["--probabilities"] if aim == "multilabel" else []
+    ended = howfar("predict", "model", "in.txt", "--json", *more)
     kind = {"multilabel": list, "tagging": list, "regression": float, "seq2seq": str}[aim]
     assert all(isinstance(row["prediction"], kind) for row in ended.document["predictions"])
     assert howfar("predict", "model", "in.txt", "--out", "o.csv").code == 0
@@ -202,3 +203,13 @@ def test_the_order_is_that_of_the_texts(howfar, model, tmp_path):
     assert [row["prediction"] for row in found] == [one.label for one in expected]
     for row, one in zip(found, expected, strict=True):
         assert row["probability"] == pytest.approx(max(one.probabilities.values()), abs=1e-5)
+
+
+def test_tags_of_a_file_are_not_read(howfar, tmp_path):
+    made = bundle("tagging", scale=30.0)
+    save(made, tmp_path / "tagger")
+    (tmp_path / "in.conll").write_text("the good\nfilm bad\n\nwas good\ngood bad\n")
+    ended = howfar("predict", "tagger", "in.conll", "--json")
+    want = made.predict(["the film", "was good"])
+    assert [row["prediction"] for row in ended.document["predictions"]] == want
+    assert [row["line"] for row in ended.document["predictions"]] == [1, 4]

@@ -125,3 +125,21 @@ def test_settings_of_a_task_reach_the_comparison(howfar, tmp_path):
     assert record["baselines"][0]["score"]["value"] == pytest.approx(1 / 3)
     ended = howfar("compare", "movie_reviews", "--set", "cues=3", "--out", tmp_path / "other")
     assert (ended.code, "--set is of made tasks" in ended.err) == (2, True)
+
+
+def test_pairs_are_scored_by_a_kept_model(howfar, tmp_path):
+    (tmp_path / "text.txt").write_text("the cat sits . the cats sit . " * 300)
+    pairs = [("the cat sits .", "the cat sit ."), ("the cats sit .", "the cats sits .")] * 3
+    rows = [json.dumps({"sentence_good": a, "sentence_bad": b, "UID": "verb"}) for a, b in pairs]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(rows))
+    words = ["--family", "gru", "--width", "16", "--embedding", "8", "--budget", "300k tokens"]
+    more = ["--rate", "1e-2", "--length", "32"]
+    assert howfar("train", "text.txt", *words, *more, "--out", "m").code == 0
+    ended = howfar("task", "pairs", "pairs.jsonl", "m")
+    assert ended.code == 0, ended.err
+    assert ended.out.splitlines()[0].startswith("1.000 [")
+    assert "0.500  chance" in ended.out
+    told = json.loads(howfar("task", "pairs", "pairs.jsonl", "m", "--most", "2", "--json").out)
+    assert (told["overall"]["share"], told["overall"]["pairs"]) == (1.0, 2)
+    assert howfar("task", "pairs", "text.txt", "m").code == 3
+    assert howfar("task", "pairs", "none.jsonl", "m").code == 2

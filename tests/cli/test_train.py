@@ -159,9 +159,18 @@ CHOICES = {
 
 @pytest.mark.parametrize("case", CHOICES)
 def test_odd_choices_train(howfar, table, case):
-    ended = howfar("train", table.name, "--out", "model", *SMALL, *CHOICES[case])
+    ended = howfar("train", table.name, "--out", "model", *beside(CHOICES[case]))
     assert ended.code == 0, ended.err
     assert files("model") == BUNDLE
+
+
+def beside(options):
+    """The small run with these; what would say the same as one of them is left out."""
+    small = dict(zip(SMALL[:-1:2], SMALL[1:-1:2], strict=True))
+    for given, other in (("--batch-tokens", "--batch"), ("--parameters", "--width")):
+        if given in options:
+            del small[other]
+    return [*(word for pair in small.items() for word in pair), SMALL[-1], *options]
 
 
 def test_baselines_stand_beside_it(howfar, table):
@@ -446,3 +455,27 @@ def test_a_loss_that_is_not_finite_is_a_failed_run(howfar, table, monkeypatch):
     assert ended.code == 1
     assert ended.out.startswith("failed: loss nan at step 0")
     assert "MANIFEST.json" not in files("model")
+
+
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0"}], ids=["utf-8", "C"])
+def test_paths_of_any_bytes(tmp_path, locale):
+    """A process of its own: how bytes of a path become text is settled when Python starts."""
+    if sys.platform == "darwin":
+        return  # its file systems hold UTF-8 alone
+    table = os.fsencode(tmp_path) + b"/\xc3\xa9\xff.csv"
+    out = os.fsencode(tmp_path) + b"/m\xc3\xa9\xff"
+    with open(table, "w", encoding="utf-8") as file:  # noqa: PTH123 - a path of bytes
+        file.write("text,label\n")
+        file.writelines(
+            f"the film number {i} was {'good' if i % 2 else 'bad'},{i % 2}\n" for i in range(60)
+        )
+    howfar = [sys.executable, "-m", "howfar"]
+    quick = ["--budget", "2 steps", "--width", "8", "--embedding", "8", "--family", "textcnn"]
+    env = os.environ | {"PYTHONCOERCECLOCALE": "0"} | locale
+    for line in (["train", table, "--out", out, *quick, "--no-baselines"], ["predict", out, table]):
+        done = subprocess.run([*howfar, *line], env=env, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    with open(out + b"/training.json", encoding="utf-8") as file:  # noqa: PTH123
+        record = json.load(file)
+    assert record["data"]["name"].endswith(r"\udcff")
+    assert r"\udcff.csv" in record["command"]

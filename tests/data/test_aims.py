@@ -360,7 +360,8 @@ def test_one_text_is_cut_in_order(tmp_path):
     whole = loaded(str(path), "lm", test=str(path), validation=str(path))
     assert [len(whole.part(name).texts[0]) for name in PARTS] == [22000] * 3
     masked = loaded(str(path), "masked")
-    assert (masked.tokeniser.kind, masked.mask) == ("word", masked.tokeniser.vocabulary)
+    assert (masked.tokeniser.kind, masked.mask) == ("char", masked.tokeniser.vocabulary)
+    assert loaded(str(path), "masked", tokens="word").tokeniser.kind == "word"
     assert masked.vocabulary == masked.outputs == masked.tokeniser.vocabulary + 1
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from howfar.record.codec import dumps, loads, to_data
+from howfar.record.codec import dumps, loads, printable, to_data
 from howfar.record.comparison import Comparison, Curve, Data, Reach, Row, Score
 
 
@@ -56,3 +56,12 @@ def test_unknown_and_missing_fields_are_refused():
 def test_every_field_of_a_record_has_a_json_form():
     for kind in (Comparison, Row, Reach, Data, Score, Curve):
         assert dataclasses.is_dataclass(kind)
+
+
+def test_bytes_that_are_no_text_can_be_written_and_come_back():
+    data = Data(kind="labels", name="f\udcff", unit="word", labels={"\udcc3": 1, "caf\u00e9": 2})
+    text = dumps(data)
+    assert text.encode("utf-8").decode("utf-8") == text
+    assert loads(Data, text) == data
+    assert printable(data.name) == r"f\udcff"
+    assert printable("caf\u00e9 \u3042") == "caf\u00e9 \u3042"

@@ -123,6 +123,7 @@ def test_words_on_a_small_text(tmp_path):
         "window": 12,
         "rows": 30,
         "tolerance": 0.05,
+        "max_vocabulary": 100,
         "width": 16,
         "embedding": 8,
         "depth": 1,

@@ -16,6 +16,7 @@ from howfar.bundle.place import TOKENS, Place, check_free
 from howfar.bundle.recipe import Recipe
 from howfar.bundle.training import Watching, keep
 from howfar.bundle.training import train as train_corpus
+from howfar.core.errors import UsageError
 from howfar.record.evaluation import Evaluation
 from howfar.record.training import Training
 from howfar.study.beside import beside
@@ -115,6 +116,13 @@ def train(
         HowfarError: whatever is wrong, in one line.
     """
     amount = recipe.pop("budget", None)
+    if amount is not None and not isinstance(amount, (str, Budget)):
+        message = f"budget is of type {type(amount).__name__}, and says no unit."
+        raise UsageError("E-OPTION", message, 'a text: "5 epochs", "200k tokens", "30 seconds"')
+    kept: object = out
+    if not isinstance(kept, (str, PathLike)):
+        message = f"out is of type {type(out).__name__}, not a folder."
+        raise UsageError("E-OPTION", message, 'out="model"')
     budget = Budget.parse(amount) if isinstance(amount, str) else amount
     return train_file(
         source,

@@ -20,6 +20,8 @@ from howfar.record.training import Training
 if TYPE_CHECKING:
     from howfar.bundle.predict import Label, Prediction, Reals
 
+MASKED_HINT = "it can be evaluated and exported; for a task, `howfar train --pretrain denoise`"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle:

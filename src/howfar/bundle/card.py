@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from howfar.bundle.settings import Settings
 from howfar.record.comparison import Data, Score
-from howfar.record.training import Training
+from howfar.record.training import Spent, Training
 
 PIPELINES = {  # how hubs call the aims
     "classification": "text-classification",
@@ -163,10 +163,14 @@ def _trained(training: Training | None, curve: str | None) -> Iterator[str]:
     yield f"- licence of the data: {span(data.licence) if data.licence else 'not known'}"
     yield f"- one token is one {span(data.unit)}; vocabulary of {data.vocabulary:,}"
     yield f"- budget {span(training.budget)}, seed {training.seed}"
-    yield (
-        f"- {training.steps:,} steps, {training.tokens:,} tokens, {training.flops:.3g} FLOPs,"
-        f" {training.seconds:,.0f} s; learning rate {training.learning_rate:g}"
-    )
+    rate = f"learning rate {training.learning_rate:g}"
+    early = training.pretraining
+    if early is None or training.total is None:
+        yield f"- {_spent(training)}; {rate}"
+    else:
+        yield f"- pretraining ({span(early.kind)}) on the training texts: {_spent(early)}; {rate}"
+        yield f"- training, without the pretraining: {_spent(training)}; {rate}"
+        yield f"- both together: {_spent(training.total)}"
     yield f"- the weights are those of step {training.best_step:,}, the best in validation"
     if training.status != "done":
         why = f": {span(training.reason)}" if training.reason else ""
@@ -177,6 +181,13 @@ def _trained(training: Training | None, curve: str | None) -> Iterator[str]:
         yield f"- command: {span(training.command)}"
     for name, value in sorted(training.provenance.items()):
         yield f"- {span(name)}: {span(str(value))}"
+
+
+def _spent(stage: Training | Spent) -> str:
+    return (
+        f"{stage.steps:,} steps, {stage.tokens:,} tokens, {stage.flops:.3g} FLOPs,"
+        f" {stage.seconds:,.0f} s"
+    )
 
 
 def _limits(settings: Settings, training: Training | None) -> Iterator[str]:

@@ -18,7 +18,7 @@ from howfar.core.errors import DataError, shown
 from howfar.data.aims.labels import several
 from howfar.data.aims.numbers import number
 from howfar.data.aims.options import CorpusOptions
-from howfar.data.aims.reading import Read, Roles, read_source
+from howfar.data.aims.reading import Names, Read, Roles, read_source
 from howfar.data.aims.roles import (
     NUMBER_NAMES,
     SOURCE_NAMES,
@@ -30,6 +30,7 @@ from howfar.data.aims.roles import (
     text_and_label,
 )
 from howfar.data.aims.tagging import _joined, _tags, sentences
+from howfar.data.anything import Rows
 from howfar.data.columns import TEXT_NAMES
 from howfar.data.examples import Corpus, Examples, Targets
 from howfar.data.faults import place, share
@@ -63,7 +64,8 @@ def read_asked(bundle: Bundle, source: str | Path, options: CorpusOptions) -> As
         UsageError, EnvironmentFault: as for `read_table`.
     """
     settings = bundle.settings
-    read = read_source(source, options, _roles(settings.aim, options))
+    roles = _as_trained(_roles(settings.aim, options), settings.columns)
+    read = read_source(source, options, roles)
     where = partial(_unseen, read)
     found = asked_of(bundle, read.texts, read.targets, unseen=options.unseen, where=where)
     name = Path(read.path).name.split(".")[0] or str(source)
@@ -166,6 +168,23 @@ def _roles(aim: str, options: CorpusOptions) -> Roles:
     if aim == "seq2seq":
         return Roles(choose=Pair(("source", SOURCE_NAMES), ("target", TARGET_NAMES)))
     return Roles(choose=text_alone if aim in _RUNNING else text_and_label)
+
+
+def _as_trained(roles: Roles, columns: tuple[str, ...]) -> Roles:
+    """The same roles; columns that nobody names are those of training, where the file has them."""
+
+    def choose(rows: Rows, asked: Names) -> tuple[int, int | None, tuple[str, ...]]:
+        known = [None if name in asked or name not in rows.names else name for name in columns]
+        pairs = zip(asked, [*known, None, None], strict=False)
+        filled = [own or (trained if rows.kind == "table" else None) for own, trained in pairs]
+        text, target, said = roles.choose(rows, (filled[0], filled[1]))
+        taken = [name for name, own in zip(filled, asked, strict=True) if name and not own]
+        if taken:
+            named = " and ".join(shown(name, 40) for name in taken)
+            said = (*said, f"As trained, {'columns' if len(taken) > 1 else 'column'} {named}.")
+        return text, target, said
+
+    return replace(roles, choose=choose)
 
 
 def _labels(aim: str, targets: Sequence[Any] | None, row: int) -> Sequence[str]:

@@ -4,7 +4,8 @@ Idea     the model is traced with every recurrence as one operation (`howfar.mod
          for any batch and length >= 1; the file is loaded again and asked beside the model, at
          lengths up to one more than it was trained on, before it is put in its place
 Shapes   tokens (B, L) int64, padded on the right, and lengths (B,) int64 -> logits (B, outputs),
-         or (B, L, outputs), where what stands on padding is meaningless
+         or (B, L, outputs), where what stands on padding is meaningless. Of regression the number
+         in the units of the data, (B, 1): mean and deviation are folded into the head
 Limits   models of one sequence, not of sequence to sequence. A loop over positions runs inside the
          file, so a recurrence is slower there than here. The tokeniser stays in the bundle;
          settings, with names of the answers, go along
@@ -18,7 +19,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -35,6 +36,7 @@ from howfar.models import Model
 from howfar.models.kernels import using
 
 MEANT = "howfar.json"  # settings inside the file
+ENDINGS: dict[str, Form] = {".pt2": "torch", ".onnx": "onnx"}
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 NOISY = (
     "torch.onnx",
@@ -70,20 +72,23 @@ class Asked(nn.Module):
         return logits
 
 
-def export(bundle: Bundle, path: str | Path, *, format: Form = "torch") -> Exported:
+def export(bundle: Bundle, path: str | Path, *, format: Form | None = None) -> Exported:
     """Write the model of a bundle to one file, and only if it answers as the model does.
 
     Args:
         bundle: its model reads one sequence: classification, tagging, language modelling and so on.
         path: of the file; what is there is replaced when the new one is complete.
-        format: "torch" for a .pt2 of `torch.export.load`, "onnx" for ONNX.
+        format: "torch" for a .pt2 of `torch.export.load`, "onnx" for ONNX; None: as the path's
+            ending says, torch where it says nothing.
 
     Raises:
-        UsageError: E-OPTION for another format, E-EXPORT for a model of sequence to sequence.
+        UsageError: E-OPTION for a format that is not known or not that of the ending; E-EXPORT for
+            a model of sequence to sequence.
         EnvironmentFault: E-EXTRA without onnx; E-PERMISSION, E-DISK or E-WRITE.
         StoreError: E-EXPORT if the model cannot be traced, or the file answers otherwise.
     """
     path = Path(path)
+    format = _form(path, format)
     model = _checked(bundle, format)
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
     check_writable(path.parent, 2 * size)
@@ -104,10 +109,24 @@ def export(bundle: Bundle, path: str | Path, *, format: Form = "torch") -> Expor
     return Exported(path, format, found.difference, found.checked)
 
 
-def _checked(bundle: Bundle, format: object) -> Model:
+def _form(path: Path, asked: Form | None) -> Form:
+    """The format that was asked for, or that the path's ending names.
+
+    Raises:
+        UsageError: E-OPTION.
+    """
+    if asked is not None and asked not in get_args(Form):
+        raise UsageError("E-OPTION", f"format cannot be {shown(asked)}.", "torch or onnx")
+    meant = ENDINGS.get(path.suffix.lower())
+    if asked is not None and meant is not None and meant != asked:
+        message = f"The name {shown(path.name)} is one of format {meant}, not {asked}."
+        other = next(end for end, form in ENDINGS.items() if form == asked)
+        raise UsageError("E-OPTION", message, f"--format {meant}, or a name that ends in {other}")
+    return asked or meant or "torch"
+
+
+def _checked(bundle: Bundle, format: Form) -> Model:
     """A copy of the model that can be traced: float32, on the CPU, nothing to learn."""
-    if format not in get_args(Form):
-        raise UsageError("E-OPTION", f"format cannot be {shown(format)}.", "torch or onnx")
     if not isinstance(bundle.model, Model):
         message = "Only models of one sequence are exported, not those of sequence to sequence."
         raise UsageError("E-EXPORT", message, "`howfar generate`, which runs the bundle itself")
@@ -116,12 +135,17 @@ def _checked(bundle: Bundle, format: object) -> Model:
         raise EnvironmentFault("E-EXTRA", message, "pip install 'howfar[onnx]'")
     model = copy.deepcopy(bundle.model).cpu().float().eval().requires_grad_(False)
     model.recompute = False
+    if bundle.settings.scale is not None:
+        mean, deviation = bundle.settings.scale
+        model.head.weight.mul_(deviation)
+        model.head.bias.mul_(deviation).add_(mean)
     return model
 
 
 def _written(bundle: Bundle, model: Model, format: Form) -> bytes:
     """The bytes of the file."""
-    meant = json.dumps(asdict(bundle.settings), sort_keys=True)
+    # without the scale: who reads it here would apply it twice
+    meant = json.dumps(asdict(replace(bundle.settings, scale=None)), sort_keys=True)
     try:
         traced = _traced(model)
         return _as_torch(traced, meant) if format == "torch" else _as_onnx(traced, meant)

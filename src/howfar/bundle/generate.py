@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from howfar.bundle.beam import Beams, search
-from howfar.bundle.bundle import Bundle
+from howfar.bundle.bundle import MASKED_HINT, Bundle
 from howfar.bundle.prompt import Prompt, Source, Start, banned_ids, device_of, encoded
 from howfar.bundle.sampling import Reals, Sampling, choose
 from howfar.bundle.writing import Decoding, Writer
@@ -84,7 +84,7 @@ def generate(  # noqa: PLR0913 - each is an option of the command line
     aim = bundle.settings.aim
     if aim not in ("lm", "seq2seq"):
         message = f"This model was trained for {aim}: it does not write text."
-        raise UsageError("E-AIM", message, "`howfar predict`")
+        raise UsageError("E-AIM", message, MASKED_HINT if aim == "masked" else "`howfar predict`")
     if max_tokens < 1:
         raise UsageError("E-OPTION", f"max_tokens={max_tokens} is less than 1.", "max_tokens=200")
     warmth = temperature if temperature is not None else 1.0 if aim == "lm" else 0.0

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from howfar.bundle.build import MAX_MODEL_BYTES, bare, check_size, expected, filled, size_of
 from howfar.bundle.bundle import Bundle
+from howfar.bundle.place import begun
 from howfar.bundle.save import (
     CONFIG,
     CURVE,
@@ -53,9 +54,12 @@ def load(
         trust_code: the bundle's family may be code from outside howfar.
 
     Raises:
-        UsageError: E-NO-BUNDLE. StoreError: E-NO-MANIFEST, E-DAMAGED, E-CONFIG, E-CKPT, E-UNSAFE,
+        UsageError: E-NO-BUNDLE, E-NO-FILE.
+        StoreError: E-NO-MANIFEST, E-DAMAGED, E-CONFIG, E-CKPT, E-UNSAFE,
             E-TOO-LARGE, E-VERSION, E-TOKENISER. EnvironmentFault: E-PERMISSION, E-READ.
     """
+    if isinstance(path, str) and not path.strip():
+        raise UsageError("E-NO-FILE", "No model is named.", _HINT)  # else: the current folder
     if str(path).startswith("hf:"):
         from howfar.bundle.hub import from_pretrained  # noqa: PLC0415 - it imports this file
 
@@ -131,6 +135,10 @@ def _opened(path: Path) -> Folder:
 def _foreign(path: Path) -> HowfarError:
     """What stands where no bundle is, as far as it can be told; nothing is opened but its head."""
     if path.is_dir():
+        if begun(path):
+            message = f"The run in {_place(path)} is not finished: there is no model yet."
+            hint = f"`howfar train ... --out {_place(path)} --resume` goes on with it"
+            return StoreError("E-NO-MANIFEST", message, hint)
         if (path / CONFIG).is_file() and any(path.glob("model*.safetensors")):
             message = f"{_place(path)} is a folder of a Hugging Face model, and no bundle."
             return StoreError("E-NO-BUNDLE", message, "`howfar reach hf:FOLDER` can measure it")

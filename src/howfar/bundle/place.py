@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from howfar.core.errors import EnvironmentFault, StoreError, UsageError, shown
-from howfar.core.leftovers import leftovers
-from howfar.core.store import MANIFEST, check_writable, sweep
+from howfar.core.leftovers import held, leftovers
+from howfar.core.store import MANIFEST, check_writable, saying, sweep
 
 CHECKPOINTS, PRETRAINED, TOKENS = "checkpoints", "pretraining", "tokens"
 OURS = {CHECKPOINTS, PRETRAINED, TOKENS}
@@ -46,7 +46,20 @@ def prepare(place: Place, weight_bytes: int) -> None:
         sweep(parent)  # puts back what a kill in the last exchange left aside
     check_free(place)
     check_writable(folder, COPIES * weight_bytes)
+    _check_exchange(folder)
     sweep(folder)
+
+
+def _check_exchange(folder: Path) -> None:
+    """Make sure that a model can be written beside the folder, and so take its place at the end.
+
+    Raises:
+        EnvironmentFault: E-PERMISSION, E-DISK, or E-WRITE where its name is too long for that.
+    """
+    folder = folder.resolve()
+    with saying(folder), held(folder, "tmp") as beside:
+        beside.mkdir()
+        beside.rmdir()
 
 
 def check_free(place: Place) -> None:

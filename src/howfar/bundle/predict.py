@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from howfar.bundle.beam import Beams, search
-from howfar.bundle.bundle import Bundle
+from howfar.bundle.bundle import MASKED_HINT, Bundle
 from howfar.core.errors import UsageError, shown
 from howfar.data.tokenise import PADDING, UNKNOWN
 
@@ -215,7 +215,7 @@ def _asking(bundle: Bundle) -> Callable[[Tensor, Tensor], Sequence[Any]]:
     settings, model = bundle.settings, bundle.model
     if settings.aim in ("lm", "masked"):
         message = f"A model for {settings.aim} has no answer to a whole text."
-        hint = "generate goes on from a text" if settings.aim == "lm" else "train on a task first"
+        hint = "generate goes on from a text" if settings.aim == "lm" else MASKED_HINT
         raise UsageError("E-AIM", message, hint)
     device = next(model.parameters()).device
     if settings.aim == "seq2seq":

@@ -8,6 +8,7 @@ from howfar.bundle.settings import Settings
 from howfar.core.errors import UsageError, shown
 from howfar.data.examples import Corpus
 from howfar.models import fit_width
+from howfar.models.building import check_family
 from howfar.models.catalogue import named
 from howfar.train import Budget, TrainOptions
 
@@ -68,6 +69,11 @@ class Recipe:
             own = name in {one.name for one in fields(self)}
             hint = f"--{name}" if own else "leave it out: it follows from the data"
             raise UsageError("E-OPTION", message, hint)
+        if self.width is not None and self.parameters is not None:
+            message = "Both width and parameters say how wide the model is."
+            raise UsageError("E-OPTION", message, "one of --width and --parameters")
+        depth = {} if self.depth is None else {"depth": self.depth}
+        check_family(self.family, {**self.extras, **depth})  # before any data is read
 
     def settings(self, corpus: Corpus) -> Settings:
         """The model's settings for this corpus.
@@ -114,6 +120,7 @@ class Recipe:
             mask=corpus.mask,
             scale=corpus.scale,
             carry=self.carries(corpus),
+            columns=corpus.columns,
         )
 
     def carries(self, corpus: Corpus) -> bool:
@@ -131,6 +138,9 @@ class Recipe:
         Raises:
             UsageError: E-OPTION.
         """
+        if self.options.get("smoothing") and corpus.aim in ("regression", "multilabel"):
+            message = f"Smoothing is of one right class; it has no effect for {corpus.aim}."
+            raise UsageError("E-OPTION", message, "the same without --smoothing")
         budget = self.budget or Budget(float(min(EPOCHS * tokens_per_epoch, MOST_TOKENS)))
         scored = corpus.aim in ("classification", "multilabel", "tagging")
         given: dict[str, Any] = {"select": "score" if scored else "loss", "evaluations": 10}

@@ -52,6 +52,7 @@ class Settings:
     mask: int | None = None
     scale: tuple[float, ...] | None = None
     carry: bool = False  # the state is carried from window to window in training
+    columns: tuple[str, ...] = ()  # of text and target in the table that was trained on
     schema: int = SCHEMA
 
 

@@ -8,7 +8,7 @@ Resume   same corpus, same recipe, same bits of software: the same weights as wi
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,9 @@ from howfar.core.seeds import Seeds
 from howfar.data.examples import Corpus, Examples
 from howfar.data.ragged import Ragged
 from howfar.data.sources import CorpusSource, source_for
+from howfar.record.codec import printable
 from howfar.record.comparison import Baseline, Score
-from howfar.record.training import Training
+from howfar.record.training import Pretraining, Spent, Training
 from howfar.train import Moment, Trained, TrainOptions, fit
 from howfar.train.checkpoint import Checkpoints
 from howfar.train.processes import World
@@ -93,12 +94,13 @@ def train(
     options = recipe.training(corpus, source.tokens_per_epoch)
     run = _Run(corpus, recipe, settings, options, place, watching, provenance or {})
     run.prepare(model)
+    early = None
     if recipe.pretrain is not None:
         early = run.pretrain(model)
-        if early is not None:
-            return Finished(run.record(model, early, command))
+        if early.status != "done":
+            return Finished(replace(run.record(model, early, command), ended_in="pretraining"))
     done = run.fit("training", model, source, options, CHECKPOINTS)
-    record = run.record(model, done, command)
+    record = run.record(model, done, command, early)
     if done.status != "done":
         return Finished(record)
     if watching.world.size > 1:  # what was shared among processes becomes one plain model
@@ -195,8 +197,8 @@ class _Run:
             prepare(self.place, sum(p.numel() * p.element_size() for p in model.parameters()))
         self.watching.world.wait()
 
-    def pretrain(self, model: nn.Module) -> Trained | None:
-        """Train embedding and body on the texts alone; how it went if that ended the run."""
+    def pretrain(self, model: nn.Module) -> Trained:
+        """Train embedding and body on the texts alone; how it went."""
         settings, corpus = self.settings, self.corpus
         denoise = self.recipe.pretrain == "denoise"
         more = settings.vocabulary  # an id of its own: what hides a token, or ends a text
@@ -225,7 +227,7 @@ class _Run:
         with torch.no_grad():
             model.embedding.weight.copy_(early.embedding.weight[: settings.vocabulary])  # type: ignore[operator, union-attr, index]
         model.body.load_state_dict(early.body.state_dict())  # type: ignore[union-attr]
-        return None
+        return done
 
     def fit(
         self,
@@ -259,8 +261,14 @@ class _Run:
                 world=watching.world,
             )
 
-    def record(self, model: nn.Module, done: Trained, command: str) -> Training:
-        """What is kept of the run."""
+    def record(
+        self, model: nn.Module, done: Trained, command: str, early: Trained | None = None
+    ) -> Training:
+        """What is kept of the run; early: how it was pretrained."""
+        pretraining, both = None, None
+        if early is not None and self.recipe.pretrain is not None:
+            pretraining = Pretraining(kind=self.recipe.pretrain, **_spent(early))
+            both = Spent(**_spent(early, done))
         count = getattr(model, "count", None)
         total = sum(p.numel() for p in model.parameters())
         return Training(
@@ -276,13 +284,15 @@ class _Run:
             seconds=done.seconds,
             flops=done.flops,
             labels=class_counts(self.corpus),
+            pretraining=pretraining,
+            total=both,
             best_step=done.best_step,
             points=tuple(done.points),
             parameters=count() if count is not None else {"all": total},
-            settings=_plain(asdict(self.options)) | {"rows": self.recipe.rows},
+            settings=made_with(self.options, self.recipe),
             data=self.corpus.data,
             inexact=self.place is not None and self.place.inexact,
-            command=command,
+            command=printable(command),
             provenance=self.provenance,
         )
 
@@ -293,8 +303,8 @@ class _Run:
         same: dict[str, Any] = {
             "data": self.corpus.data.sha256,
             "rows": [_rows(self.corpus.train), _rows(self.corpus.validation)],
-            "tokeniser": _digest(self.corpus.tokeniser.library.to_str()),
-            "model": _plain(asdict(self.settings)),
+            "tokeniser": digest(self.corpus.tokeniser.library.to_str()),
+            "model": _plain(asdict(replace(self.settings, columns=()))),
             "options": plan,
             "batches": [self.recipe.rows, self.recipe.batch_tokens, self.recipe.pack],
             "pretrain": self.recipe.pretrain,
@@ -308,6 +318,12 @@ class _Run:
         return json.loads(json.dumps(same))  # type: ignore[no-any-return]
 
 
+def _spent(*stages: Trained) -> dict[str, Any]:
+    """Steps, tokens, FLOPs and seconds of the stages together."""
+    names = (field.name for field in fields(Spent))
+    return {name: sum(getattr(stage, name) for stage in stages) for name in names}
+
+
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value if isinstance(value, (str, int, float, bool)) else str(value)
@@ -316,7 +332,14 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _digest(text: str) -> str:
+def made_with(options: TrainOptions, recipe: Recipe) -> dict[str, Any]:
+    """How a run was trained, as its record keeps it."""
+    batches = {"rows": recipe.rows, "batch_tokens": recipe.batch_tokens, "pack": recipe.pack}
+    return _plain(asdict(options) | batches | {"pretrain": recipe.pretrain})
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

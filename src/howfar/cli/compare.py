@@ -228,5 +228,7 @@ def say_data(data: Any) -> None:
 
 
 def command_line() -> str:
-    """The command as typed, quoted for a shell."""
-    return shlex.join(["howfar", *sys.argv[1:]])
+    """The command as typed, quoted for a shell; bytes that are no text are spelled out."""
+    from howfar.record.codec import printable
+
+    return printable(shlex.join(["howfar", *sys.argv[1:]]))

@@ -59,7 +59,7 @@ def data_command(source: str, out: str | None, as_json: bool, debug: bool, **opt
     import time
 
     from howfar.cli.show import prepare
-    from howfar.cli.write import document, result
+    from howfar.cli.write import columns, document, result
     from howfar.data.corpus import CorpusOptions
     from howfar.data.describe import describe
     from howfar.record.codec import to_data
@@ -80,7 +80,7 @@ def data_command(source: str, out: str | None, as_json: bool, debug: bool, **opt
         return 0
     from howfar.report.described import render_described
 
-    result(render_described(found).rstrip("\n"))
+    result(render_described(found, columns(100)).rstrip("\n"))
     if folder is not None:
         _say_where(folder)
     return 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from howfar.cli.options import Real, Whole, all_of, table_options
 
 SQUARE = 20  # classes up to which the confusion matrix is printed
+FIRST = 10  # columns that the first cell of a row keeps at the least
 WORST = 20  # classes with the least F1 that are printed, where there are more
 
 _reading = all_of(
@@ -16,6 +18,7 @@ _reading = all_of(
     click.option("--label", metavar="COLUMN", help="Column of labels (or targets, or tags)."),
     click.option("--label-separator", default="|", metavar="TEXT", help="Between several labels."),
     table_options,
+    click.option("--max-field", type=Whole(1, 2**30), default=2**20, help="Characters of a cell."),
     click.option(
         "--empty",
         type=click.Choice(["error", "drop", "keep"]),
@@ -70,7 +73,7 @@ def evaluate_command(
     from howfar.cli.compare import command_line
     from howfar.cli.predict import bar, opened
     from howfar.cli.show import prepare
-    from howfar.cli.write import document, log, note, result
+    from howfar.cli.write import columns, document, log, note, result
     from howfar.core.store import write_file
     from howfar.data.aims.options import CorpusOptions
     from howfar.record import codec
@@ -78,7 +81,7 @@ def evaluate_command(
     folder = None if out is None else prepare(out)
     bundle = opened(model, options)
     names = ("text", "label", "label_separator", "encoding", "separator", "no_header", "quote")
-    reading = {name: options[name] for name in (*names, "bad_rows", "empty", "unseen")}
+    reading = {name: options[name] for name in (*names, "bad_rows", "empty", "unseen", "max_field")}
     asked = read_asked(bundle, source, CorpusOptions(**reading))
     with bar(len(asked.examples)) as progress:
         found = evaluate_asked(
@@ -100,31 +103,32 @@ def evaluate_command(
         about = {"command": command_line(), "model": model}
         document({**codec.to_data(found), **about, **({"out": str(written)} if written else {})})
         return 0
-    for line in lines(found):
+    for line in lines(found, columns(100)):
         result(line)
     if written is not None:
         result(f"written: {_visible(str(written), 4096)}")
     return 0
 
 
-def lines(found: Any) -> Iterator[str]:
-    """The whole evaluation as text."""
+def lines(found: Any, width: int = 100) -> Iterator[str]:
+    """The whole evaluation as text, in lines of so many columns."""
     tokens = f", {found.targets:,} targets" if found.targets != found.rows else ""
     name = _visible(found.data, 60)
-    yield f"{found.family} ({found.aim}) on {found.rows:,} rows{tokens} of {name}"
+    yield from wrap(f"{found.family} ({found.aim}) on {found.rows:,} rows{tokens} of {name}", width)
     yield ""
     rows = [(score.name, _number(score.value), _interval(score)) for score in found.scores]
     rows += [
         (f"{base.name}: {base.score.name}", _number(base.score.value), base.note or "")
         for base in found.baselines
     ]
-    yield from _columns(rows, right=(1,))
+    yield from _columns(rows, (1,), width)
     if found.left_out:
-        yield f"left out: {found.left_out:,} rows with a label that the model does not know"
-    yield from _titled("by tokens of the text", _by_length(found), right=(1, 2))
-    yield from _titled("calibration: answers by their probability", _bins(found), right=(1, 2, 3))
-    yield from _titled(*_classes(found), right=(1, 2, 3, 4))
-    yield from _confusion(found)
+        left = f"left out: {found.left_out:,} rows with a label that the model does not know"
+        yield from wrap(left, width)
+    yield from _titled("by tokens of the text", _by_length(found), (1, 2), width)
+    yield from _titled("calibration: answers by their probability", _bins(found), (1, 2, 3), width)
+    yield from _titled(*_classes(found), (1, 2, 3, 4), width)
+    yield from _confusion(found, width)
 
 
 def _by_length(found: Any) -> list[tuple[str, ...]]:
@@ -162,7 +166,7 @@ def _classes(found: Any) -> tuple[str, list[tuple[str, ...]]]:
     return title, [("class", "rows", "precision", "recall", "F1"), *rows] if rows else []
 
 
-def _confusion(found: Any) -> Iterator[str]:
+def _confusion(found: Any, width: int) -> Iterator[str]:
     """Rows are the truth, columns the answers, numbered as the rows are."""
     table = found.confusion
     if table is None or len(table) > SQUARE:
@@ -172,21 +176,64 @@ def _confusion(found: Any) -> Iterator[str]:
         (_visible(name, 24), str(i), *(f"{count:,}" for count in row))
         for i, (name, row) in enumerate(zip(found.names, table, strict=True), start=1)
     ]
-    yield from _titled("confusion", [heads, *rows], right=range(1, len(heads)))
+    yield from _titled("confusion", [heads, *rows], range(1, len(heads)), width)
 
 
-def _titled(title: str, rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
+def _titled(
+    title: str, rows: Sequence[Sequence[str]], right: Sequence[int], width: int
+) -> Iterator[str]:
     if rows:
         yield ""
-        yield title
-        yield from _columns(rows, right)
+        yield from wrap(title, width)
+        yield from _columns(rows, right, width)
 
 
-def _columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
-    """Cells under each other, two spaces apart; `right`: columns that end at one place."""
+def _columns(
+    rows: Sequence[Sequence[str]], right: Sequence[int], width: int = 100
+) -> Iterator[str]:
+    """Cells under each other, two spaces apart; `right`: columns that end at one place.
+
+    Where they are too wide, the first column is cut, a last one of words goes under its row, and
+    then the last ones of numbers are left out, which is said.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    sizes = _sizes(rows)
+    under = _wide(sizes) > width and bool(sizes) and len(sizes) - 1 not in right
+    cells, notes = [list(row) for row in rows], [""] * len(rows)
+    if under:
+        notes = [row.pop() for row in cells]
+        sizes.pop()
+    if _wide(sizes) > width:
+        sizes[0] = max(min(sizes[0], FIRST), sizes[0] - _wide(sizes) + width)
+        for row in cells:
+            if cell_len(row[0]) > sizes[0]:
+                row[0] = f"{set_cell_size(row[0], sizes[0] - 3)}..."
+    kept = len(sizes)
+    while kept > 2 and _wide(sizes[:kept]) > width:
+        kept -= 1
+    for line, said in zip(_aligned([row[:kept] for row in cells], right), notes, strict=True):
+        yield line
+        yield from wrap(f"      {said}", width, subsequent_indent="      ") if said else ()
+    if kept < len(sizes):
+        told = f"  {len(sizes) - kept} columns are left out at this width; --json has them."
+        yield from wrap(told, width)
+
+
+def _sizes(rows: Sequence[Sequence[str]]) -> list[int]:
     from rich.cells import cell_len
 
-    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) if rows else 0)]
+    return [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]) if rows else 0)]
+
+
+def _wide(sizes: Sequence[int]) -> int:
+    return sum(sizes) + 2 * len(sizes)
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
+    from rich.cells import cell_len
+
+    widths = _sizes(rows)
     for row in rows:
         cells = []
         for i, (cell, width) in enumerate(zip(row, widths, strict=True)):

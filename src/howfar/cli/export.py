@@ -17,20 +17,20 @@ export_options = all_of(
     "--format",
     "kind",
     type=click.Choice(["torch", "onnx"]),
-    default="torch",
-    show_default=True,
-    help="A .pt2 of torch.export, or ONNX (pip install 'howfar[onnx]').",
+    help="A .pt2 of torch.export, or ONNX (pip install 'howfar[onnx]'). Default: as the ending of "
+    "--out says, .pt2 or .onnx; else torch.",
 )
 @click.option("--out", required=True, metavar="FILE", help="Where the file goes.")
 @export_options
 def export_command(
-    model: str, kind: str, out: str, as_json: bool, threads: int, debug: bool
+    model: str, kind: str | None, out: str, as_json: bool, threads: int, debug: bool
 ) -> int:
     """Write the model in the folder MODEL as one file, for any batch and length.
 
     The file is asked beside the model before it is put in its place. It takes tokens (B, L) and
-    lengths (B,), whole numbers of 64 bits, padded on the right, and gives logits. Of --format onnx
-    it runs in onnxruntime, of --format torch by torch.export.load.
+    lengths (B,), whole numbers of 64 bits, padded on the right. It gives logits of classes, labels,
+    tags or tokens; of regression the number itself, in the units of the data, as `howfar predict`
+    does. ONNX runs in onnxruntime, a .pt2 by torch.export.load.
     """
     import torch
 

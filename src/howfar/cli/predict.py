@@ -13,6 +13,7 @@ from howfar.cli.options import Whole, all_of, table_options
 ENDINGS = (".csv", ".jsonl", ".ndjson")
 SNIPPET = 48  # characters of a text in the table on the screen
 WIDE = 32  # of a prediction there
+LEAST = 10  # of a text, below which it is left out
 
 _reading_options = all_of(
     click.option("--text", metavar="COLUMN", help="Column of texts of a table."),
@@ -22,6 +23,7 @@ _reading_options = all_of(
         help="Of standard input, or of a file whose name does not say it.",
     ),
     table_options,
+    click.option("--max-field", type=Whole(1, 2**30), default=2**20, help="Characters of a cell."),
 )
 
 
@@ -59,20 +61,26 @@ def predict_command(
 
     MODEL is the folder that `howfar train --out` wrote, or hf:OWNER/NAME. FILE is a table (its text
     column is enough), a text file with one text a line, a folder of texts, or - for standard
-    input. Answers come in the order of the texts. In CSV, texts that a spreadsheet would run as
+    input; for a model of tagging also lines of token and tag (CoNLL), whose tags are not read.
+    Answers come in the order of the texts. In CSV, texts that a spreadsheet would run as
     formulas get a ' in front; .jsonl keeps every text as it is.
     """
     from howfar.bundle.inputs import read_inputs
     from howfar.bundle.tables import rows_of
     from howfar.cli.compare import command_line
-    from howfar.cli.write import document, log, note, result
+    from howfar.cli.write import columns, document, log, note, result
     from howfar.core.errors import shown
 
     target = None if out is None else checked_out(out, source)
+    check_shown(options, on_screen=out is None and not as_json)
     bundle = opened(model, options)
+    check_chances(options, bundle.settings.aim)
     reading = {name: options[name] for name in ("text", "encoding", "separator", "no_header")}
+    reading["max_field"] = options["max_field"]
+    reading["trained"] = next(iter(bundle.settings.columns), None)
     reading |= {name: options[name] for name in ("bad_rows", "format", "quote") if options[name]}
-    inputs = read_inputs(source, bundle.settings.aim, **reading)
+    settings = bundle.settings
+    inputs = read_inputs(source, settings.aim, tags=settings.names, **reading)
     with bar(len(inputs.texts)) as progress:
         found = bundle.predictions(
             inputs.texts,
@@ -80,7 +88,7 @@ def predict_command(
             precision=options["precision"],
             progress=progress,
         )
-    notes = [*bundle.notes, *inputs.notes, *warnings(found, bundle.settings)]
+    notes = [*bundle.notes, *inputs.notes, *warnings(found, settings)]
     console = log()
     for line in notes:
         note(console, f"note: {line}")
@@ -99,7 +107,7 @@ def predict_command(
         answers = {"predictions": rows} if target is None else {"out": str(target)}
         document({**about, "notes": notes, **answers})
     elif target is None:
-        for line in table(found, inputs):
+        for line in table(found, inputs, columns(120)):
             result(line)
     else:
         name = str(target) if str(target).isprintable() else shown(target, limit=4096)
@@ -124,6 +132,34 @@ def opened(model: str, options: dict[str, Any]) -> Any:
     bundle = load(model, trust_code=options["trust_code"])
     bundle.model.to(checked_device(options["device"]))
     return bundle
+
+
+def check_shown(options: dict[str, Any], *, on_screen: bool) -> None:
+    """Refuse options of files where answers go to the screen.
+
+    Raises:
+        UsageError: E-OPTION.
+    """
+    from howfar.core.errors import UsageError
+
+    for name in ("probabilities", "keep_columns"):
+        if on_screen and options[name]:
+            flag = f"--{name.replace('_', '-')}"
+            message = f"{flag} has no effect on the screen."
+            raise UsageError("E-OPTION", message, f"{flag} with --out answers.csv, or --json")
+
+
+def check_chances(options: dict[str, Any], aim: str) -> None:
+    """Refuse to be asked for probabilities where a model gives none.
+
+    Raises:
+        UsageError: E-OPTION.
+    """
+    from howfar.core.errors import UsageError
+
+    if options["probabilities"] and aim in ("tagging", "regression", "seq2seq"):
+        message = f"--probabilities has no effect here: a model for {aim} gives none."
+        raise UsageError("E-OPTION", message, "the same without --probabilities")
 
 
 def checked_out(out: str, source: str) -> Path:
@@ -194,26 +230,41 @@ def warnings(found: list[Any], settings: Any) -> Iterator[str]:
         yield f"W-EMPTY: {empty:,} of {len(found):,} texts hold no known token."
 
 
-def table(found: list[Any], inputs: Any) -> Iterator[str]:
-    """A line a text: where it stands, the answer, its probability, how the text begins."""
+def table(found: list[Any], inputs: Any, width: int) -> Iterator[str]:
+    """A line a text: where it stands, the answer, its probability, how the text begins.
+
+    The beginning is as long as there is room in `width` columns, and goes where there is none.
+    """
+    from rich.cells import cell_len, set_cell_size
+
     chances = bool(found) and found[0].probabilities is not None
     chances = chances and not isinstance(found[0].label, tuple)
     heads = ["line", "prediction", *(["probability"] if chances else []), "text"]
     lines = [heads]
     for one, line, text in zip(found, inputs.lines, inputs.texts, strict=True):
         middle = [f"{max(one.probabilities.values()):.3f}"] if chances else []
-        lines.append([str(line), _answer(one.label), *middle, _cut(text, SNIPPET)])
-    widths = [max(map(len, column)) for column in list(zip(*lines, strict=True))[:-1]]
+        answer = _answer(one.label, WIDE if width >= 80 else max(8, width // 3))
+        lines.append([str(line), answer, *middle, _cut(text, SNIPPET)])
+    widths = [max(map(cell_len, column)) for column in list(zip(*lines, strict=True))[:-1]]
+    room = width - sum(widths) - 2 * len(widths)
     for cells in lines:
-        first = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
-        yield "  ".join([*first, cells[-1]]).rstrip()
+        first = [set_cell_size(cell, size) for cell, size in zip(cells, widths, strict=False)]
+        begin = [_within(cells[-1], room)] if room >= LEAST else []
+        yield "  ".join([*first, *begin]).rstrip()
 
 
-def _answer(label: Any) -> str:
+def _within(text: str, room: int) -> str:
+    """The text in so many columns of the terminal."""
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= room else f"{set_cell_size(text, room - 3)}..."
+
+
+def _answer(label: Any, most: int) -> str:
     if isinstance(label, float):
         return f"{label:.6g}"
     text = label if isinstance(label, str) else " ".join(label)
-    return _cut(text, WIDE) or "-"
+    return _cut(text, most) or "-"
 
 
 def _cut(text: str, most: int) -> str:

@@ -120,6 +120,50 @@ def write_command(
     return 0
 
 
+@task_command.command("pairs")
+@click.argument("file")
+@click.argument("model")
+@click.option("--most", type=Whole(1, 10**9), help="Of each phenomenon; default: all pairs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def pairs_command(file: str, model: str, most: int | None, as_json: bool) -> int:
+    """Does MODEL find the good sentence of each pair likelier? Chance is one half.
+
+    FILE holds minimal pairs as BLiMP (sentence_good, sentence_bad) or Marvin & Linzen do, in JSON
+    lines; MODEL is the folder of a language model. Beside it: the shorter sentence wins.
+    """
+    from dataclasses import asdict
+
+    from howfar.bundle.load import load
+    from howfar.bundle.surprise import surprise
+    from howfar.cli.write import document, result
+    from howfar.tasks.minimal_pairs import baselines, preferences, read_pairs
+
+    pairs_read = read_pairs(file)
+    if most is not None:
+        seen: dict[str, int] = {}
+        kept = []
+        for pair in pairs_read:
+            seen[pair.phenomenon] = seen.get(pair.phenomenon, 0) + 1
+            if seen[pair.phenomenon] <= most:
+                kept.append(pair)
+        pairs_read = kept
+    bundle = load(model)
+    found = preferences(pairs_read, lambda texts: surprise(bundle, texts))
+    beside = {name: score.overall for name, score in baselines(pairs_read).items()}
+    if as_json:
+        told = {name: asdict(score) for name, score in beside.items()}
+        document({"schema": 1, "model": model, **asdict(found), "baselines": told})
+        return 0
+    for one in (found.overall, *found.phenomena):
+        result(
+            f"{one.share:.3f} [{one.low:.3f}, {one.high:.3f}]  {one.pairs:>7,}  {one.phenomenon}"
+        )
+    result(f"{found.chance:.3f}  chance")
+    for name, score in beside.items():
+        result(f"{score.share:.3f} [{score.low:.3f}, {score.high:.3f}]  {name}")
+    return 0
+
+
 def lines(made: Any, items: range, split: str) -> Iterator[str]:
     """One JSON document an item, made a few hundred at a time."""
     for start in range(items.start, items.stop, AT_ONCE):

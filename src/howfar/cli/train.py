@@ -1,5 +1,6 @@
 """`howfar train`: a file in, a model one can keep and use out."""
 
+import os
 import signal
 import threading
 import time
@@ -38,6 +39,7 @@ def train_command(source: str, out: str, as_json: bool, debug: bool, **options: 
     sub-folders are classes), hf:NAME, a shipped set, or - for standard input. Ctrl-C ends the run
     after its step with a checkpoint; the same line with --resume goes on.
     """
+    from howfar.api.again import check_finished
     from howfar.api.training import train_file
     from howfar.bundle.place import Place
     from howfar.bundle.training import Watching
@@ -51,12 +53,13 @@ def train_command(source: str, out: str, as_json: bool, debug: bool, **options: 
         inexact=options["allow_inexact"],
         overwrite=options["overwrite"],
     )
+    recipe, reading = recipe_of(options), reading_of(options)
     if place.resume and not place.overwrite and is_done(place.folder):
+        check_finished(source, options["aim"], place.folder, reading=reading, recipe=recipe)
         say_done(place.folder, as_json=as_json)
         return 0
-    recipe, reading = recipe_of(options), reading_of(options)
     with (
-        joined(options["parallel"], options["device"]) as world,
+        joined(options["parallel"] or "ddp", options["device"]) as world,
         stoppable() as stop,
         Live(stop, quiet=not world.first) as live,
     ):
@@ -73,6 +76,7 @@ def train_command(source: str, out: str, as_json: bool, debug: bool, **options: 
         )
     if not world.first:
         return 0
+    say_short(options["budget"], ended.training)
     if as_json:
         as_document(ended.training, place.folder)
     else:
@@ -106,10 +110,11 @@ def recipe_of(options: dict[str, Any]) -> Any:
     from howfar.cli.compare import checked_device
     from howfar.train import Budget
 
+    check_together(options)
     torch.set_num_threads(options["threads"])
     checked_device(options["device"])
     same = (
-        *("family", "seed", "width", "parameters", "depth", "embedding", "dropout", "rows"),
+        *("family", "seed", "width", "parameters", "depth", "embedding", "dropout"),
         *("batch_tokens", "pack", "carry", "balanced", "pretrain"),
     )
     return Recipe(
@@ -117,8 +122,37 @@ def recipe_of(options: dict[str, Any]) -> Any:
         learning_rate=options["rate"],
         extras=dict(map(extra, options["extras"])),
         options={name: options[name] for name in LOOP if options[name] is not None},
+        rows=options["rows"] or 32,
         **{name: options[name] for name in same},
     )
+
+
+def check_together(options: dict[str, Any]) -> None:
+    """Refuse options that would be ignored beside others.
+
+    Raises:
+        UsageError: E-OPTION.
+    """
+    from howfar.core.errors import UsageError
+
+    if options["rows"] is not None and options["batch_tokens"] is not None:
+        message = "Both --batch and --batch-tokens say how large a batch is."
+        raise UsageError("E-OPTION", message, "one of them")
+    if options["parallel"] is not None and "RANK" not in os.environ:
+        message = "--parallel has no effect here: there is one process."
+        raise UsageError("E-OPTION", message, "`torchrun --nproc-per-node 2 -m howfar train ...`")
+
+
+def say_short(budget: str | None, run: Any) -> None:
+    """Note that a bare number is one of tokens, where it was spent in the first step."""
+    from howfar.cli.options import REAL
+    from howfar.cli.write import log, note
+
+    if budget is None or run.steps != 1 or not REAL.fullmatch(budget.strip()):
+        return
+    amount = budget.strip()
+    told = f"W-BUDGET: --budget {amount} is {amount} tokens, no more than one step reads."
+    note(log(), f'note: {told} Perhaps "{amount} epochs" or "{amount} steps" is meant.')
 
 
 def extra(text: str) -> tuple[str, Any]:

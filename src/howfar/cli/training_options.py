@@ -24,7 +24,7 @@ reading_options = all_of(
     click.option(
         "--tokens",
         type=click.Choice(["byte", "char", "word", "bpe", "unigram"]),
-        help="Default: words of a table, characters of a text or of unspaced scripts.",
+        help="Default: words; characters of a plain text, for lm, and of unspaced scripts.",
     ),
     click.option("--max-vocabulary", type=Whole(3, 2**24), default=20_000, show_default=True),
     click.option("--length", type=Whole(1, 2**20), help="Tokens in a row, at most."),
@@ -85,7 +85,8 @@ model_options = all_of(
     click.option(
         "--pretrain",
         type=click.Choice(["next", "denoise"]),
-        help="First on the training texts alone: the next token, or hidden ones.",
+        help="First on the training texts alone, with as large a budget again: the next token, or "
+        "hidden ones. What it took is recorded beside the training.",
     ),
 )
 
@@ -97,7 +98,7 @@ loop_options = all_of(
         "Default: 10 epochs, at most 20M tokens.",
     ),
     click.option("--rate", type=Real(1e-8, 10.0), help="Peak learning rate."),
-    click.option("--batch", "rows", type=Whole(1, 65_536), default=32, show_default=True),
+    click.option("--batch", "rows", type=Whole(1, 65_536), show_default="32", help="Rows."),
     click.option("--batch-tokens", type=Whole(1, 2**26), help="Tokens in a batch, not rows."),
     click.option("--pack", is_flag=True, help="Rows one after another, without padding."),
     click.option("--carry/--no-carry", default=None, help="Carry states along a running text."),
@@ -127,8 +128,7 @@ loop_options = all_of(
     click.option(
         "--parallel",
         type=click.Choice(["ddp", "fsdp"]),
-        default="ddp",
-        show_default=True,
+        show_default="ddp",
         help="How processes of torchrun share the work.",
     ),
     click.option("--no-baselines", is_flag=True, help="Score no simple predictors."),

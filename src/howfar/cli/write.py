@@ -28,6 +28,14 @@ def note(console: Console, line: str) -> None:
     console.print(Text(line), soft_wrap=not console.is_terminal)
 
 
+def columns(usual: int) -> int:
+    """Columns that a line may take: the terminal's, or what COLUMNS says; in a file `usual`."""
+    screen = Screen()
+    if screen.is_terminal or os.environ.get("COLUMNS", "").isdecimal():
+        return max(20, screen.width)
+    return usual
+
+
 def result(text: str) -> None:
     """Print a line on stdout, the place of results."""
     try:

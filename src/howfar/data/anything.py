@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from howfar.core.errors import DataError
+from howfar.core.errors import DataError, UsageError
 from howfar.data import folders, hub
 from howfar.data.cells import Ledger
 from howfar.data.decode import Errors
@@ -191,7 +191,10 @@ def _is_folder(path: str) -> bool:
 
 
 def _path(source: object) -> str:
-    path = os.fsdecode(source)  # type: ignore[arg-type]
+    if not isinstance(source, (str, bytes, os.PathLike)):
+        message = f"What is of type {type(source).__name__} cannot be read."
+        raise UsageError("E-OPTION", message, "a path, or datasets.Dataset.from_pandas(table)")
+    path = os.fsdecode(source)
     return path if path == "-" else os.fspath(resolve(path))
 
 

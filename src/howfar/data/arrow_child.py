@@ -88,8 +88,16 @@ def _opened(file: IO[bytes]) -> tuple[Any, Any]:
     if magic == b"ARROW1":
         reader = pa.ipc.open_file(file)
         return reader.schema, (reader.get_batch(i) for i in range(reader.num_record_batches))
+    if not _may_be_stream(magic[:4], os.fstat(file.fileno()).st_size):
+        raise Refused("E-FORMAT", "it is not a Parquet file, nor one of Arrow")
     reader = pa.ipc.open_stream(file)
     return reader.schema, reader
+
+
+def _may_be_stream(first: bytes, size: int) -> bool:
+    """Whether a message of an Arrow stream begins so: with -1, or of old with its length."""
+    length = int.from_bytes(first, "little", signed=True)
+    return len(first) == 4 and (length == -1 or 0 < length <= size)
 
 
 def _plain(kind: Any) -> Any:  # noqa: ANN401 - pyarrow has no types for mypy

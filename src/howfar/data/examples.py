@@ -55,7 +55,8 @@ class Corpus:
     names: of the classes, where there are any. length: most tokens of a row; the window of lm and
     masked. keep: which end of a longer row stayed. vocabulary: ids the model must know, `end` and
     `mask` included. target_tokeniser: of seq2seq, whose targets have `target_vocabulary` ids,
-    `end` included. scale: mean and standard deviation of a regression's numbers.
+    `end` included. columns: of text and target in a table. scale: mean and standard deviation of a
+    regression's numbers.
     """
 
     aim: Aim
@@ -74,6 +75,7 @@ class Corpus:
     target_tokeniser: Tokeniser | None = None
     target_vocabulary: int | None = None
     target_length: int | None = None
+    columns: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> int:

@@ -6,6 +6,7 @@ Random   one Philox stream a label, so that another label's rows move nothing he
 """
 
 import hashlib
+import math
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
@@ -102,11 +103,22 @@ def check_labels(labels: Sequence[str]) -> None:
             "name another column with --label, or add rows of another class",
         )
     if classes > _MOST_CLASSES or (classes == len(labels) and classes >= _FEW_ROWS):
+        if all(map(_is_number, set(labels))):
+            message = f"{len(labels):,} rows have {classes:,} different numbers as labels."
+            hint = "`howfar train --aim regression` learns numbers; or another column with --label"
+            raise DataError("E-LABEL-CARD", message, hint)
         raise DataError(
             "E-LABEL-CARD",
             f"{len(labels):,} rows have {classes:,} different labels: is this a text column?",
             "name another column with --label",
         )
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return "_" not in label and math.isfinite(float(label))
+    except ValueError:
+        return False
 
 
 def leaks(train_keys: Sequence[str], test_keys: Sequence[str]) -> Rows:

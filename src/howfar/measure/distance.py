@@ -40,7 +40,8 @@ def task_reach(
 ) -> tuple[int, bool]:
     """The largest distance solved together with every shorter one, and whether it is censored.
 
-    0 where none is solved; censored where all tested distances are.
+    0 where none is solved; censored where all tested distances are. Of a bin of distances its first
+    one counts.
     """
     solved = 0
     for point in sorted(points, key=lambda point: point.distance):

@@ -202,6 +202,16 @@ def _settings(family: Family, extras: dict[str, Any]) -> object:
     return family.settings(**extras)
 
 
+def check_family(name: str, extras: dict[str, Any]) -> None:
+    """Refuse a family, or a setting of one, that `build` or `build_seq2seq` would refuse.
+
+    Raises:
+        UsageError: E-MODEL, E-SETTING, E-OPTION.
+    """
+    family = named(name)
+    _settings(family, {each: value for each, value in extras.items() if each != "attention"})
+
+
 def _bare(  # noqa: PLR0913 - the last two by keyword only
     family: Family,
     sizes: Sizes,

@@ -1,7 +1,9 @@
-"""Frozen dataclasses to JSON and back, strictly.
+r"""Frozen dataclasses to JSON and back, strictly.
 
 Idea     a record is a tree of frozen dataclasses; its JSON is that tree without absent fields
 Rule     None means "does not apply" and is left out; NaN, infinity and unknown keys are refused
+Names    a path of bytes that are no text holds half surrogate pairs, which no file can: JSON has
+         them as escapes, \udcff, and gives them back; `printable` spells them out for good
 """
 
 import dataclasses
@@ -37,12 +39,18 @@ def from_data(cls: type[T], data: Any) -> T:  # noqa: ANN401 - parsed JSON
 
 def dumps(value: Any, *, indent: int | None = 2) -> str:  # noqa: ANN401
     """Write a record as JSON text; equal records give equal text."""
-    return json.dumps(to_data(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_data(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return printable(text)  # what it writes is JSON's own escape
 
 
 def loads(cls: type[T], text: str) -> T:
     """Read a record written by `dumps`."""
     return from_data(cls, json.loads(text))
+
+
+def printable(text: str) -> str:
+    r"""The text with half surrogate pairs spelled out, as \udcff: any file can hold it."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _convert(kind: Any, data: Any, where: str) -> Any:  # noqa: ANN401

@@ -29,8 +29,29 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a stage of a run, or several, took."""
+
+    steps: int
+    tokens: int
+    flops: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretraining(Spent):
+    """The stage before, on the texts alone. kind: "next" (token) or "denoise" (hidden ones)."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """One run. `status`: "done", "stopped" (by the user) or "failed", with the reason.
+
+    steps, tokens, flops, seconds: of the training alone; pretraining: of the stage before, where
+    there was one, and `total` of both. Of a run that ended while it was pretrained they are what
+    that stage took, and `ended_in` says so.
 
     labels: how often each class stood in the training part, in rows (tags: in tokens), where
     `data.labels` counts all parts; None: not classes, or of a howfar that did not count them.
@@ -50,6 +71,9 @@ class Training:
     settings: dict[str, str | int | float | bool]
     data: Data
     labels: dict[str, int] | None = None
+    pretraining: Pretraining | None = None
+    total: Spent | None = None
+    ended_in: str | None = None  # "pretraining"
     best_step: int = 0
     reason: str | None = None
     points: tuple[Point, ...] = ()

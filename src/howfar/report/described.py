@@ -13,6 +13,7 @@ from howfar.report import words
 _BARS = 40  # characters of the longest bar
 _LISTED = 12  # labels, and columns, that are shown
 _HEAD = 12
+_DIGEST = _HEAD + 64  # columns of the longest word, a SHA-256
 
 
 def render_described(found: Described, width: int = 100) -> str:
@@ -29,14 +30,16 @@ def render_described(found: Described, width: int = 100) -> str:
             f"{head:<{_HEAD}}{text}",
             width,
             subsequent_indent=" " * _HEAD,
-            break_long_words=False,
+            break_long_words=width < _DIGEST,
             break_on_hyphens=False,
         )
-    lines += ["", *_bars(clean.lengths or clean.characters, clean)]
+    lines += ["", *_bars(clean.lengths or clean.characters, clean, width)]
     if clean.warnings or clean.notes:
         lines.append("")
     for kind, said in (("warning", clean.warnings), ("note", clean.notes)):
-        lines += [f"{kind}: {line}" for line in said]
+        for line in said:
+            told = f"{kind}: {line}"
+            lines += [told] if width >= 100 else textwrap.wrap(told, width)
     return "\n".join(lines) + "\n"
 
 
@@ -162,18 +165,20 @@ def _beside(beside: Beside) -> str:
     )
 
 
-def _bars(lengths: Lengths | None, found: Described) -> list[str]:
+def _bars(lengths: Lengths | None, found: Described, width: int) -> list[str]:
     """The histogram in signs that any terminal has; the bin of the cut is marked."""
     if lengths is None:
         return []
     most = max(lengths.counts)
-    lines = [f"{lengths.unit + 's':>15}  {found.of}s"]
+    head = 15 if width >= _DIGEST else 11
+    mark = f"  < cut at {found.cutting.length:,}" if found.cutting and found.cutting.rows else ""
+    longest = min(_BARS, max(4, width - head - 13 - len(mark)))
+    lines = [f"{lengths.unit + 's':>{head}}  {found.of}s"]
     for start, count in zip(lengths.starts, lengths.counts, strict=True):
         last = 2 * start - 1 if start else 0
         span = f"{start:,}" if last <= start else f"{start:,}-{last:,}"
-        bar = "#" * (-(-_BARS * count // most))
-        cut = ""
-        if found.cutting and found.cutting.rows and start <= found.cutting.length <= last:
-            cut = f"  < cut at {found.cutting.length:,}"
-        lines.append(f"{span:>15}  {count:>9,}  {bar}{cut}".rstrip())
+        bar = "#" * (-(-longest * count // most))
+        here = found.cutting is not None and start <= found.cutting.length <= last
+        cut = mark if here else ""
+        lines.append(f"{span:>{head}}  {count:>9,}  {bar}{cut}".rstrip())
     return lines

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from howfar.core.errors import DataError, UsageError
 from howfar.data.aims.encoding import encoded, held_texts
-from howfar.data.aims.opening import Source
+from howfar.data.aims.opening import Source, open_source
 from howfar.data.aims.options import CorpusOptions
 from howfar.data.aims.parting import Parted, Shares, read_parts
 from howfar.data.aims.reading import Read, Roles
@@ -37,9 +37,10 @@ def load_documents(source: Source, aim: Aim, options: CorpusOptions) -> Corpus:
     """
     if options.length is not None and options.length < 2:
         raise UsageError("E-OPTION", f"--length {options.length} is less than 2.", "--length 128")
-    parted, rows, said = _parted(source, options)
-    # Hidden words are asked for as words; what is written goes on letter by letter.
-    kind = options.tokens or ("char" if aim == "lm" else None)
+    opened = open_source(source, options)
+    parted, rows, said = _parted(opened, options)
+    # What is written goes on letter by letter; hidden tokens of the texts of a table are words.
+    kind = options.tokens or ("char" if aim == "lm" or opened.kind == "text" else None)
     tokeniser, learnt = learned(options, parted.parts[0].texts, kind)
     ids = [encoded(tokeniser, part.texts) for part in parted.parts]
     several = max(map(len, ids)) > 1
@@ -73,6 +74,7 @@ def load_documents(source: Source, aim: Aim, options: CorpusOptions) -> Corpus:
         length=length,
         data=replace(data, rows=rows),
         keep=options.keep,
+        columns=parted.columns,
         end=end,
         mask=mask,
     )

@@ -206,6 +206,7 @@ def assembled(
         data=data,
         names=names,
         keep=options.keep,
+        columns=parted.columns,
     )
 
 

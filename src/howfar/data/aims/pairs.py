@@ -105,6 +105,7 @@ def load_pairs(source: Source, options: CorpusOptions) -> Corpus:
         length=cut.length,
         data=data,
         keep=options.keep,
+        columns=parted.columns,
         end=writer.vocabulary,
         target_tokeniser=writer,
         target_vocabulary=writer.vocabulary + 1,

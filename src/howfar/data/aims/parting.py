@@ -32,6 +32,12 @@ class Parted:
     notes: tuple[str, ...]
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of text and target in a table; none of a text or a folder."""
+        main = self.parts[0]
+        return tuple(name for name in main.columns if name) if main.kind == "table" else ()
+
+    @property
     def duplicates(self) -> int:
         """Rows of all parts whose text stands in an earlier row too."""
         return duplicates([key for part in self.parts for key in part.keys])

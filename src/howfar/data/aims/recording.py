@@ -6,6 +6,7 @@ from pathlib import Path
 from howfar.data.aims.parting import Parted
 from howfar.data.shipped import licence_of
 from howfar.data.tokenise import Tokeniser
+from howfar.record.codec import printable
 from howfar.record.comparison import Data
 
 
@@ -41,7 +42,7 @@ def record(  # noqa: PLR0913 - each is a field of the record
     path = parted.parts[0].path
     return Data(
         kind=kind,
-        name=Path(path).name.split(".")[0] or path,
+        name=printable(Path(path).name.split(".")[0] or path),
         unit=tokeniser.unit,
         rows=sum(map(len, parted.parts)),
         dropped=parted.dropped + dropped,

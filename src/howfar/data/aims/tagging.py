@@ -103,11 +103,14 @@ def load_tags(source: Source, options: CorpusOptions) -> Corpus:
         data=data,
         names=names,
         keep=options.keep,
+        columns=parted.columns,
     )
 
 
-def sentences(rows: Rows) -> Rows:
+def sentences(rows: Rows, *, least: int = 2) -> Rows:
     """The rows of a text in lines of token and tag; rows of a table as they are.
+
+    least: columns of a line; 1 where no tags are needed.
 
     Where tabs separate, a line that starts with # and has none is a comment.
 
@@ -128,7 +131,7 @@ def sentences(rows: Rows) -> Rows:
         if tab and line.startswith("#") and "\t" not in line:
             continue
         width = width or len(cells)
-        if len(cells) != width or width < 2 or not (cells[0] and cells[-1]):
+        if len(cells) != width or width < least or not (cells[0] and cells[-1]):
             why = f"{len(cells)} columns where the first line has {width}"
             hint = (
                 "a token, a tab or space, and its tag on each line; a blank line between sentences"

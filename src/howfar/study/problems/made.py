@@ -38,7 +38,7 @@ class TaskProblem:
             test=items(task, "test"),
             vocabulary=task.vocabulary,
             length=task.length,
-            notes=(told(task),),
+            notes=(told(task), *kept(task)),
         )
         return cls(task, data)
 
@@ -138,6 +138,14 @@ def told(task: Task) -> str:
     """The task in one line, with what its settings are."""
     settings = ", ".join(f"{name}={value}" for name, value in task.settings.items())
     return f"{task.idea} ({settings})"
+
+
+def kept(task: Task) -> tuple[str, ...]:
+    """How much must be held, where it is known: a family's state stands beside it."""
+    if task.state_bits is None:
+        return ()
+    size = max(1, round(task.state_bits / 8))
+    return (f"at the worst moment {task.state_bits:,.1f} bits must be held, about {size:,} bytes",)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ Idea      the first nine tenths of a text train (and validate) the model, the la
           context: the shortest context whose loss is not measurably above that of `window` words;
           order: the smallest b such that shuffling the words more than b back costs no more than
           `tolerance` nats (after Khandelwal et al. 2018, figure 3)
-Settings  text (a shipped set's name, or a path), families, window, rows, tolerance, and fields of
-          `howfar.bundle.recipe.Recipe`
+Settings  text (a shipped set's name, or a path), families, window, rows, tolerance,
+          max_vocabulary, and fields of `howfar.bundle.recipe.Recipe`
 Numbers   "FAMILY swap", "FAMILY context", "FAMILY order", in words; "FAMILY perplexity"
 """
 
@@ -29,7 +29,7 @@ from howfar.data.shipped import resolve
 from howfar.measure import ContextOptions, SwapOptions, context_curve, swap_reach
 from howfar.verify.verdict import Measured
 
-OWN = ("text", "families", "window", "rows", "tolerance")
+OWN = ("text", "families", "window", "rows", "tolerance", "max_vocabulary")
 GRID = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
 
 
@@ -48,7 +48,7 @@ def words(settings: dict[str, Any], say: Callable[[str], None]) -> dict[str, Mea
                 source,
                 Path(folder) / "model",
                 aim="lm",
-                reading={"tokens": "word"},
+                reading={"tokens": "word", "max_vocabulary": settings["max_vocabulary"]},
                 family=family,
                 **recipe,
             )
