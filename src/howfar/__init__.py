@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from howfar.core.errors import HowfarError as HowfarError
     from howfar.models import build as build
     from howfar.models import build_seq2seq as build_seq2seq
+    from howfar.study.maps import length_by_depth as length_by_depth
     from howfar.tasks import task as task
     from howfar.tasks import tasks as tasks
 
@@ -55,6 +56,7 @@ __all__ = [
     "gradient",
     "influence",
     "interaction",
+    "length_by_depth",
     "load",
     "reach",
     "retention",

@@ -23,6 +23,7 @@ HOMES = {
     "gradient": "howfar.api.measures",
     "influence": "howfar.api.measures",
     "interaction": "howfar.api.measures",
+    "length_by_depth": "howfar.study.maps",
     "load": "howfar.api.bundles",
     "reach": "howfar.api.measures",
     "retention": "howfar.api.measures",
