@@ -41,6 +41,8 @@ def one(monkeypatch):
         (0.05, 0.3, "not confirmed"),
         (0.3, 0.5, "not confirmed"),
         (0.0, 0.5, "not confirmed"),
+        (0.35, 0.6, "not confirmed"),  # the value lies outside, its interval does not
+        (0.0, 0.15, "not confirmed"),
         (0.41, 0.5, "contradicts"),
         (0.0, 0.09, "contradicts"),
         (float("nan"), float("nan"), "not confirmed"),
