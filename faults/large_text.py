@@ -10,6 +10,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -123,24 +124,33 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--tokens", nargs="+", default=["byte", "char"])
     parser.add_argument("--batches", type=int, default=20_000)
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, help="on a disk with room; default: a temporary one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--measure", action="store_true", help="the inner process")
     asked = parser.parse_args()
-    path = asked.folder / "large.txt"
-    if asked.measure:
-        measure(path, asked.folder / "tokens", asked.tokens[0], asked.batches, asked.seed)
+    if asked.folder is None:
+        with tempfile.TemporaryDirectory(prefix="large-text-") as folder:
+            report(asked, Path(folder))
         return
-    asked.folder.mkdir(parents=True, exist_ok=True)
+    report(asked, asked.folder)
+
+
+def report(asked: argparse.Namespace, folder: Path) -> None:
+    """Write the text and measure; the inner process measures alone."""
+    path = folder / "large.txt"
+    if asked.measure:
+        measure(path, folder / "tokens", asked.tokens[0], asked.batches, asked.seed)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     write_text(path, int(asked.gigabytes * 1e9), asked.seed)
     say(f"{path.stat().st_size / 1e9:.2f} GB written in {time.perf_counter() - began:.1f} s")
     try:
         for tokens in asked.tokens:
-            inner = [sys.executable, __file__, "--measure", "--folder", str(asked.folder)]
+            inner = [sys.executable, __file__, "--measure", "--folder", str(folder)]
             inner += ["--tokens", tokens, "--batches", str(asked.batches)]
             subprocess.run([*inner, "--seed", str(asked.seed)], check=True)
-            shutil.rmtree(asked.folder / "tokens")
+            shutil.rmtree(folder / "tokens")
     finally:
         path.unlink()
 
