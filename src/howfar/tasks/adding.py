@@ -29,14 +29,14 @@ import torch
 from torch import Tensor
 
 from howfar.core.batch import Batch
-from howfar.tasks.base import Rule, Task
+from howfar.tasks.base import NumberTask, Rule
 from howfar.tasks.streams import Draws, Integers
 
 FINENESS = 1 << 23  # numbers in [0, 1) are multiples of 1 / FINENESS: a sum of two fits a float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adding(Task):
+class Adding(NumberTask):
     """The task.
 
     Args:
@@ -46,7 +46,6 @@ class Adding(Task):
 
     name: ClassVar[str] = "adding"
     idea: ClassVar[str] = "add the two marked numbers of a long sequence"
-    numbers: ClassVar[bool] = True
     channels: ClassVar[int] = 2
     informative: ClassVar[str] = "The mean of all numbers tells a share 2 / length of the answer."
 
@@ -55,29 +54,14 @@ class Adding(Task):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made."""
-        Task.__post_init__(self)
+        NumberTask.__post_init__(self)
         self.require(self.length >= 2, "length >= 2")
         self.require(self.markers in ("free", "halves"), "markers in ('free', 'halves')")
-
-    @property
-    def vocabulary(self) -> int:
-        """No ids: tokens are numbers."""
-        return 0
-
-    @property
-    def outputs(self) -> int:
-        """One number."""
-        return 1
 
     @property
     def chance(self) -> float:
         """Squared error of the constant 1."""
         return 1 / 6
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """No ids, no names."""
-        return ()
 
     def batch(self, indices: Sequence[int], *, split: str = "train") -> Batch:
         """Items `indices` of a split: tokens (B, L, 2), one number a row."""

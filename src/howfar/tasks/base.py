@@ -120,6 +120,28 @@ class Task(ABC):
             raise UsageError("E-OPTION", message, hint or "other settings")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberTask(Task):
+    """A task whose tokens are numbers, with one number as the answer at the last position."""
+
+    numbers: ClassVar[bool] = True
+
+    @property
+    def vocabulary(self) -> int:
+        """No ids: tokens are numbers."""
+        return 0
+
+    @property
+    def outputs(self) -> int:
+        """One number."""
+        return 1
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """No ids, no names."""
+        return ()
+
+
 def scored(batch: Batch) -> Tensor:
     """The targets that are scored, rows first: (N,) classes, or (B,) numbers."""
     if batch.targets.is_floating_point():

@@ -21,12 +21,12 @@ import numpy as np
 from torch import Tensor
 
 from howfar.core.batch import Batch
-from howfar.tasks.base import Rule, Task
-from howfar.tasks.frequent_words import INFORMATIVE, asked, ladder, most_frequent
+from howfar.tasks.base import Rule
+from howfar.tasks.frequent_words import Counting, asked, ladder, most_frequent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommonWords(Task):
+class CommonWords(Counting):
     """The task.
 
     Args:
@@ -36,43 +36,15 @@ class CommonWords(Task):
 
     name: ClassVar[str] = "common_words"
     idea: ClassVar[str] = "name the one word that is commoner than all others"
-    informative: ClassVar[str] = INFORMATIVE
 
-    length: int = 256
-    words: int = 64
     times: int = 4
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made."""
-        Task.__post_init__(self)
+        Counting.__post_init__(self)
         self.require(self.words >= 2, "words >= 2")
         self.require(self.times >= 2, "times >= 2")
         self.require(self.length >= 4, "length >= 4")
-
-    @property
-    def vocabulary(self) -> int:
-        """Padding 0, the words, and last the question."""
-        return self.words + 2
-
-    @property
-    def outputs(self) -> int:
-        """The words."""
-        return self.words
-
-    @property
-    def chance(self) -> float:
-        """Every word is as often the common one."""
-        return 1 / self.words
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """Words by number."""
-        return ("_", *(f"w{number}" for number in range(self.words)), "?")
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """The words."""
-        return self.symbols[1:-1]
 
     @property
     def common(self) -> int:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from howfar.core.batch import Batch
-from howfar.tasks.base import Rule, Task
+from howfar.tasks.base import NumberTask, Rule
 from howfar.tasks.streams import Integers
 
 Reals = NDArray[np.float64]
@@ -45,7 +45,7 @@ ROUNDING = 2.0**-52  # mean square of what float32 leaves off: no extrapolation 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delay(Task):
+class Delay(NumberTask):
     """The task.
 
     Args:
@@ -56,7 +56,6 @@ class Delay(Task):
 
     name: ClassVar[str] = "delay"
     idea: ClassVar[str] = "give back the number that stood a fixed lag before"
-    numbers: ClassVar[bool] = True
     channels: ClassVar[int] = 1
     informative: ClassVar[str] = "In a smooth signal neighbouring numbers tell about one another."
 
@@ -66,31 +65,16 @@ class Delay(Task):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made."""
-        Task.__post_init__(self)
+        NumberTask.__post_init__(self)
         self.require(self.lag >= 1, "lag >= 1")
         self.require(self.lag < self.length, "lag < length")
         smooth = 2 <= self.fastest <= self.length
         self.require(self.fastest == 0 or smooth, "fastest == 0 or 2 <= fastest <= length")
 
     @property
-    def vocabulary(self) -> int:
-        """No ids: tokens are numbers."""
-        return 0
-
-    @property
-    def outputs(self) -> int:
-        """One number."""
-        return 1
-
-    @property
     def chance(self) -> float:
         """Squared error of the constant 0: the variance."""
         return 1 / 3
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """No ids, no names."""
-        return ()
 
     def batch(self, indices: Sequence[int], *, split: str = "train") -> Batch:
         """Items `indices` of a split: tokens (B, L, 1), one number a row."""

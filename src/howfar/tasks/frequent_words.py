@@ -29,32 +29,22 @@ from howfar.tasks.base import Rule, Task
 from howfar.tasks.streams import HALF, Integers
 
 WINDOWS = (8, 32)
-INFORMATIVE = "How often each word occurs is the question itself: counts give the answer."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrequentWords(Task):
-    """The task.
+class Counting(Task):
+    """Words and a question behind them, whose answer is a word.
 
     Args:
-        length: tokens a sequence, the question included (at least 4).
-        words: different words (at least 2). exponent: of Zipf's law, 1 .. 4; 1 is hardest.
+        words: different words (at least 2).
     """
 
-    name: ClassVar[str] = "frequent_words"
-    idea: ClassVar[str] = "name the most frequent word of a text with Zipf's law"
-    informative: ClassVar[str] = INFORMATIVE
+    informative: ClassVar[str] = (
+        "How often each word occurs is the question itself: counts give the answer."
+    )
 
     length: int = 256
     words: int = 64
-    exponent: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be made."""
-        Task.__post_init__(self)
-        self.require(self.length >= 4, "length >= 4")
-        self.require(2 <= self.words <= 65536, "2 <= words <= 65536")
-        self.require(1 <= self.exponent <= 4, "1 <= exponent <= 4")
 
     @property
     def vocabulary(self) -> int:
@@ -68,7 +58,7 @@ class FrequentWords(Task):
 
     @property
     def chance(self) -> float:
-        """Every word is as often the first."""
+        """Every word is as often the answer."""
         return 1 / self.words
 
     @property
@@ -80,6 +70,28 @@ class FrequentWords(Task):
     def answers(self) -> tuple[str, ...]:
         """The words."""
         return self.symbols[1:-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrequentWords(Counting):
+    """The task.
+
+    Args:
+        length: tokens a sequence, the question included (at least 4).
+        words: different words (at least 2). exponent: of Zipf's law, 1 .. 4; 1 is hardest.
+    """
+
+    name: ClassVar[str] = "frequent_words"
+    idea: ClassVar[str] = "name the most frequent word of a text with Zipf's law"
+
+    exponent: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be made."""
+        Counting.__post_init__(self)
+        self.require(self.length >= 4, "length >= 4")
+        self.require(2 <= self.words <= 65536, "2 <= words <= 65536")
+        self.require(1 <= self.exponent <= 4, "1 <= exponent <= 4")
 
     def batch(self, indices: Sequence[int], *, split: str = "train") -> Batch:
         """Items `indices` of a split, one scored target a row, at the question."""
