@@ -8,6 +8,7 @@ Numbers  a text alone and among others gets the same answer within 1e-5 (in floa
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -20,6 +21,7 @@ from howfar.bundle.beam import Beams, search
 from howfar.bundle.bundle import MASKED_HINT, Bundle
 from howfar.core.errors import UsageError, shown
 from howfar.data.tokenise import PADDING, UNKNOWN
+from howfar.train.memory import kept_memory
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 Label: TypeAlias = str | tuple[str, ...] | float | list[str]
@@ -27,7 +29,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-BATCH_TOKENS = 4_096  # as many as stay in the cache of a processor; a GPU likes more
+BATCH_TOKENS = 2_048  # as many as stay in the cache of a processor; a GPU likes more
 LONGER = 2  # an answer may be this many times as long as any in training
 _AT_ONCE = 4096  # texts that become ids together
 _CHANCE = ("classification", "multilabel")  # aims with a probability for every name
@@ -169,7 +171,7 @@ def answer(
         UsageError: E-AIM, E-OPTION.
     """
     if batch_tokens < 1:
-        raise UsageError("E-OPTION", f"batch_tokens={batch_tokens} is below 1.", "4096")
+        raise UsageError("E-OPTION", f"batch_tokens={batch_tokens} is below 1.", "2048")
     if precision not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise UsageError(
@@ -180,14 +182,16 @@ def answer(
     halved = torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
     found: list[Any] = [None] * len(rows.ids)
     done = 0
-    for batch in batches([len(ids) for ids in rows.ids], batch_tokens):
-        tokens_BL, lengths = padded([rows.ids[i] for i in batch])
-        with torch.inference_mode(), halved:
-            for i, one in zip(batch, ask(tokens_BL, lengths), strict=True):
-                found[i] = one
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(found))
+    groups = list(batches([len(ids) for ids in rows.ids], batch_tokens))
+    with kept_memory() if len(groups) > 1 else nullcontext():
+        for group in groups:
+            tokens_BL, lengths = padded([rows.ids[i] for i in group])
+            with torch.inference_mode(), halved:
+                for i, one in zip(group, ask(tokens_BL, lengths), strict=True):
+                    found[i] = one
+            done += len(group)
+            if progress is not None:
+                progress(done, len(found))
     return found
 
 

@@ -38,7 +38,7 @@ _reading_options = all_of(
 @click.option(
     "--batch-tokens",
     type=Whole(1, 2**24),
-    default=4_096,
+    default=2_048,
     show_default=True,
     help="Padded tokens read at once; a GPU likes more.",
 )

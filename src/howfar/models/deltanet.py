@@ -27,6 +27,7 @@ import howfar.models.kernels as kernels
 from howfar.core.protocols import State
 from howfar.models.blocks import (
     FLOAT_BYTES,
+    Linear,
     ShortConvolution,
     Sizes,
     Stack,
@@ -62,11 +63,11 @@ class Deltanet(nn.Module):
         self.heads = heads
         self.size = head_size(width, heads)
         inner = heads * self.size
-        self.qkv = nn.Linear(width, 3 * inner, bias=False)
+        self.qkv = Linear(width, 3 * inner, bias=False)
         self.short = ShortConvolution(3 * inner, TAPS, bias=False)
-        self.beta = nn.Linear(width, heads, bias=False)
+        self.beta = Linear(width, heads, bias=False)
         self.norm = nn.RMSNorm(self.size, eps=EPS)
-        self.out = nn.Linear(inner, width, bias=False)
+        self.out = Linear(inner, width, bias=False)
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """All positions; padding on the right is in the future of all real ones."""

@@ -30,6 +30,7 @@ import howfar.models.kernels as kernels
 from howfar.core.protocols import State
 from howfar.models.blocks import (
     FLOAT_BYTES,
+    Linear,
     ShortConvolution,
     Sizes,
     Stack,
@@ -69,12 +70,12 @@ class GatedDeltanet(nn.Module):
         self.value = 2 * self.key
         self.keys, self.values = heads * self.key, heads * self.value
         mixed = 2 * self.keys + self.values
-        self.qkvz = nn.Linear(width, mixed + self.values, bias=False)
+        self.qkvz = Linear(width, mixed + self.values, bias=False)
         self.short = ShortConvolution(mixed, TAPS, bias=False)
-        self.rates = nn.Linear(width, 2 * heads, bias=False)
+        self.rates = Linear(width, 2 * heads, bias=False)
         self.decay = SteppedDecay(heads, slowest=SLOWEST)
         self.norm = nn.RMSNorm(self.value, eps=EPS)
-        self.out = nn.Linear(self.values, width, bias=False)
+        self.out = Linear(self.values, width, bias=False)
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """All positions; padding on the right is in the future of all real ones."""

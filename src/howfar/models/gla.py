@@ -26,6 +26,7 @@ import howfar.models.kernels as kernels
 from howfar.core.protocols import State
 from howfar.models.blocks import (
     FLOAT_BYTES,
+    Linear,
     Sizes,
     Stack,
     head_size,
@@ -61,12 +62,12 @@ class GatedLinearAttention(nn.Module):
         self.key = head_size(width / 2, heads)
         self.value = head_size(width, heads)
         self.keys, self.values = heads * self.key, heads * self.value
-        self.qkv = nn.Linear(width, 2 * self.keys + self.values, bias=False)
-        self.decay_in = nn.Linear(width, RANK, bias=False)
-        self.decay_out = nn.Linear(RANK, self.keys)
-        self.gate = nn.Linear(width, self.values)
+        self.qkv = Linear(width, 2 * self.keys + self.values, bias=False)
+        self.decay_in = Linear(width, RANK, bias=False)
+        self.decay_out = Linear(RANK, self.keys)
+        self.gate = Linear(width, self.values)
         self.norm = nn.RMSNorm(self.value, eps=EPS)
-        self.out = nn.Linear(self.values, width, bias=False)
+        self.out = Linear(self.values, width, bias=False)
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """All positions; padding on the right is in the future of all real ones."""

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 import howfar.models.kernels as kernels
 from howfar.core.errors import UsageError, shown
 from howfar.core.protocols import State
-from howfar.models.blocks import FLOAT_BYTES, ShortConvolution, Sizes, Stack, positive
+from howfar.models.blocks import FLOAT_BYTES, Linear, ShortConvolution, Sizes, Stack, positive
 
 TAPS = 3  # of the short windows
 WAVES = 2  # cosines and sines the network reads
@@ -57,7 +57,7 @@ class HyenaSettings:
             )
 
 
-class Uniform(nn.Linear):
+class Uniform(Linear):
     """A linear map drawn, with its bias, within 1 / sqrt(fan-in)."""
 
     def draw(self, generator: Generator) -> None:
@@ -117,10 +117,10 @@ class Hyena(nn.Module):
     def __init__(self, width: int, settings: HyenaSettings) -> None:
         super().__init__()
         self.width = width
-        self.into = nn.Linear(width, 3 * width)
+        self.into = Linear(width, 3 * width)
         self.short = ShortConvolution(3 * width, TAPS)
         self.filter = ImplicitFilter(width, settings)
-        self.out = nn.Linear(width, width)
+        self.out = Linear(width, width)
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """Padding stands on the right: `lengths` is not needed."""

@@ -23,7 +23,7 @@ from torch import Generator, Tensor, nn
 
 from howfar.core.protocols import State
 from howfar.models import kernels
-from howfar.models.blocks import FLOAT_BYTES, Sizes, Stack, known_choice, positive
+from howfar.models.blocks import FLOAT_BYTES, Linear, Sizes, Stack, known_choice, positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class IndRnn(nn.Module):
 
     def __init__(self, width: int, settings: IndRnnSettings) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, width)
+        self.linear = Linear(width, width)
         self.bound = 1.0 if settings.horizon is None else 2 ** (1 / settings.horizon)
         self.u_D = nn.Parameter(torch.empty(width))
         self.h0_D = nn.Parameter(torch.empty(width)) if settings.h0 == "learned" else None

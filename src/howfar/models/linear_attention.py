@@ -23,6 +23,7 @@ import howfar.models.kernels as kernels
 from howfar.core.protocols import State
 from howfar.models.blocks import (
     FLOAT_BYTES,
+    Linear,
     Sizes,
     Stack,
     head_size,
@@ -59,8 +60,8 @@ class LinearAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.size = head_size(width, heads)
-        self.qkv = nn.Linear(width, 3 * heads * self.size, bias=False)
-        self.out = nn.Linear(heads * self.size, width, bias=False)
+        self.qkv = Linear(width, 3 * heads * self.size, bias=False)
+        self.out = Linear(heads * self.size, width, bias=False)
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """All positions; padding on the right is in the future of all real ones."""

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 import howfar.models.kernels as kernels
 from howfar.core.errors import UsageError, shown
 from howfar.core.protocols import State
-from howfar.models.blocks import FLOAT_BYTES, Sizes, Stack, positive
+from howfar.models.blocks import FLOAT_BYTES, Linear, Sizes, Stack, positive
 
 COMPLEX_PRODUCT = 4  # real ones
 
@@ -62,7 +62,7 @@ class LinearRecurrentUnit(nn.Module):
         self.into_N2D = nn.Parameter(torch.empty(width, 2, width))
         self.out_DN2 = nn.Parameter(torch.empty(width, width, 2))  # Re C and -Im C
         self.skip_D = nn.Parameter(torch.empty(width))
-        self.mix = nn.Linear(width, 2 * width)
+        self.mix = Linear(width, 2 * width)
 
     def draw(self, generator: Generator) -> None:
         """Eigenvalues uniform in a ring, everything else normal."""

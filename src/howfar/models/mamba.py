@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import howfar.models.kernels as kernels
 from howfar.core.protocols import State
-from howfar.models.blocks import FLOAT_BYTES, ShortConvolution, Sizes, Stack, positive
+from howfar.models.blocks import FLOAT_BYTES, Linear, ShortConvolution, Sizes, Stack, positive
 
 SLOWEST, FASTEST = 0.001, 0.1
 CHANNELS_A_RANK = 16
@@ -41,7 +41,7 @@ class MambaSettings:
         positive(depth=self.depth, state=self.state, expand=self.expand)
 
 
-class StepSize(nn.Linear):
+class StepSize(Linear):
     """softplus of a linear map: (..., rank) -> (..., E) steps above 0."""
 
     def draw(self, generator: Generator) -> None:
@@ -66,13 +66,13 @@ class SelectiveStateSpace(nn.Module):
         super().__init__()
         self.inner, self.states = settings.expand * width, settings.state
         self.rank = math.ceil(width / CHANNELS_A_RANK)
-        self.into = nn.Linear(width, 2 * self.inner, bias=False)
+        self.into = Linear(width, 2 * self.inner, bias=False)
         self.convolution = ShortConvolution(self.inner)
-        self.select = nn.Linear(self.inner, self.rank + 2 * self.states, bias=False)
+        self.select = Linear(self.inner, self.rank + 2 * self.states, bias=False)
         self.step_size = StepSize(self.rank, self.inner)
         self.log_rate_EN = nn.Parameter(torch.empty(self.inner, self.states))  # of A / -(1 .. N)
         self.skip_E = nn.Parameter(torch.empty(self.inner))
-        self.out = nn.Linear(self.inner, width, bias=False)
+        self.out = Linear(self.inner, width, bias=False)
 
     def draw(self, generator: Generator) -> None:
         """A and D as published; neither is random."""

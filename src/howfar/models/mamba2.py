@@ -29,6 +29,7 @@ import howfar.models.kernels as kernels
 from howfar.core.protocols import State
 from howfar.models.blocks import (
     FLOAT_BYTES,
+    Linear,
     ShortConvolution,
     Sizes,
     Stack,
@@ -67,12 +68,12 @@ class Mamba2(nn.Module):
         self.size = head_size(EXPAND * width, self.heads)
         self.inner = self.heads * self.size
         mixed = self.inner + 2 * self.state
-        self.into = nn.Linear(width, self.inner + mixed + self.heads, bias=False)
+        self.into = Linear(width, self.inner + mixed + self.heads, bias=False)
         self.short = ShortConvolution(mixed, TAPS)
         self.decay = SteppedDecay(self.heads)
         self.skip_H = nn.Parameter(torch.empty(self.heads))
         self.norm = nn.RMSNorm(self.inner, eps=EPS)
-        self.out = nn.Linear(self.inner, width, bias=False)
+        self.out = Linear(self.inner, width, bias=False)
 
     def draw(self, generator: Generator) -> None:
         """The skip starts at 1; the parts draw themselves."""

@@ -17,6 +17,7 @@ from howfar.models.blocks import (
     FLOAT_BYTES,
     Body,
     Chunking,
+    Linear,
     Places,
     Stack,
     Stepping,
@@ -62,10 +63,10 @@ class Model(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding = (
-            nn.Linear(channels, embedding) if channels else nn.Embedding(vocabulary, embedding)
+            Linear(channels, embedding) if channels else nn.Embedding(vocabulary, embedding)
         )
         self.body = body
-        self.head = nn.Linear(body.out_width, outputs)
+        self.head = Linear(body.out_width, outputs)
         self.dropout = nn.Dropout(dropout)
         self.causal = body.causal
         pooled = not body.causal if pooled is None else pooled

@@ -26,7 +26,15 @@ from torch.nn import functional as F
 
 import howfar.models.kernels as kernels
 from howfar.core.protocols import State
-from howfar.models.blocks import FLOAT_BYTES, Sizes, Stack, join_heads, positive, split_heads
+from howfar.models.blocks import (
+    FLOAT_BYTES,
+    Linear,
+    Sizes,
+    Stack,
+    join_heads,
+    positive,
+    split_heads,
+)
 
 BASE = 10_000.0
 EPS = 1e-5
@@ -73,8 +81,8 @@ class Retention(nn.Module):
         self.heads = heads
         self.size = 2 * max(1, round(width / heads / 2))
         inner = heads * self.size
-        self.qkvg = nn.Linear(width, 4 * inner, bias=False)
-        self.out = nn.Linear(inner, width, bias=False)
+        self.qkvg = Linear(width, 4 * inner, bias=False)
+        self.out = Linear(inner, width, bias=False)
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """All positions; padding on the right is in the future of all real ones."""

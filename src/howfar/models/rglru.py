@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 import howfar.models.kernels as kernels
 from howfar.core.protocols import State
-from howfar.models.blocks import FLOAT_BYTES, ShortConvolution, Sizes, Stack, positive
+from howfar.models.blocks import FLOAT_BYTES, Linear, ShortConvolution, Sizes, Stack, positive
 
 SHARPNESS = 8.0  # c of the paper
 SLOWEST, FASTEST = 0.999, 0.9
@@ -89,10 +89,10 @@ class RecurrentBlock(nn.Module):
     def __init__(self, width: int, blocks: int) -> None:
         super().__init__()
         self.inner = blocks * math.ceil(width / blocks)
-        self.into = nn.Linear(width, 2 * self.inner)
+        self.into = Linear(width, 2 * self.inner)
         self.convolution = ShortConvolution(self.inner)
         self.decay = GatedDecay(self.inner, blocks)
-        self.out = nn.Linear(self.inner, width)
+        self.out = Linear(self.inner, width)
 
     def forward(self, x_BLD: Tensor, lengths: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, D); `lengths` is not needed: padding is in the future."""

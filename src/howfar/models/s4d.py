@@ -25,7 +25,7 @@ from torch.nn import functional as F
 import howfar.models.kernels as kernels
 from howfar.core.errors import UsageError, shown
 from howfar.core.protocols import State
-from howfar.models.blocks import FLOAT_BYTES, Sizes, Stack, positive
+from howfar.models.blocks import FLOAT_BYTES, Linear, Sizes, Stack, positive
 
 SLOWEST, FASTEST = 0.001, 0.1
 STARTS = ("lin", "inv")
@@ -67,7 +67,7 @@ class DiagonalStates(nn.Module):
         self.turn_DN = nn.Parameter(torch.empty(width, pairs))  # Im A less its start
         self.out_DN2 = nn.Parameter(torch.empty(width, pairs, 2))
         self.skip_D = nn.Parameter(torch.empty(width))
-        self.mix = nn.Linear(width, 2 * width)
+        self.mix = Linear(width, 2 * width)
 
     def draw(self, generator: Generator) -> None:
         """A as published, C complex normal of variance 1, D normal, the step log-uniform."""

@@ -29,6 +29,7 @@ from howfar.models.blocks import (
     Body,
     CrossDecoder,
     Decoder,
+    Linear,
     Sizes,
     Stack,
     initialise,
@@ -68,7 +69,7 @@ class Seq2Seq(nn.Module):
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.encoder = encoder
         self.decoder = decoder
-        self.head = nn.Linear(decoder.out_width, outputs)
+        self.head = Linear(decoder.out_width, outputs)
         self.dropout = nn.Dropout(dropout)
 
     @property

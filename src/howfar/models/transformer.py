@@ -38,6 +38,7 @@ from howfar.core.protocols import State
 from howfar.models.blocks import (
     FLOAT_BYTES,
     Alibi,
+    Linear,
     PlacedStack,
     Relative,
     Sizes,
@@ -46,7 +47,6 @@ from howfar.models.blocks import (
     join_heads,
     places_of,
     positive,
-    real_positions,
     rotate,
     rotate_at,
 )
@@ -109,8 +109,8 @@ class Attention(nn.Module):
         self.kv_heads = settings.kv_heads or settings.heads
         self.head_size = 2 * max(1, round(width / self.heads / 2))
         self.inner = self.heads * self.head_size
-        self.qkv = nn.Linear(width, self.inner + 2 * self.kv_heads * self.head_size, bias=False)
-        self.out = nn.Linear(self.inner, width, bias=False)
+        self.qkv = Linear(width, self.inner + 2 * self.kv_heads * self.head_size, bias=False)
+        self.out = Linear(self.inner, width, bias=False)
         self.turned = settings.positions == "rotary"
         self.bias: Alibi | Relative | None = None
         if settings.positions == "alibi":
@@ -127,8 +127,7 @@ class Attention(nn.Module):
         q_HTD, k_GTD, v_GTD = (x[0] for x in self._split(self.qkv(x_TD[None])))
         if self.window is None and self.bias is None:
             if self.turned:
-                place_T = places_of(lengths)
-                q_HTD, k_GTD = rotate_at(q_HTD, place_T), rotate_at(k_GTD, place_T)
+                q_HTD, k_GTD = _both_turned(q_HTD, k_GTD, places_of(lengths))
             y_HTD = kernels.packed_attention(q_HTD, k_GTD, v_GTD, lengths, causal=self.causal)
         else:
             y_HTD = kernels.each_document(self._alone, (q_HTD, k_GTD, v_GTD), lengths)
@@ -142,16 +141,14 @@ class Attention(nn.Module):
             if self.turned and self.window is None:
                 k_BGLD = rotate(k_BGLD)
             return self._decoded(q_BHLD, k_BGLD, v_BGLD, 0)
-        if self.turned:
-            q_BHLD, k_BGLD = rotate(q_BHLD), rotate(k_BGLD)
         length = q_BHLD.shape[2]
+        if self.turned:
+            place_L = torch.arange(length, device=q_BHLD.device)
+            q_BHLD, k_BGLD = _both_turned(q_BHLD, k_BGLD, place_L)
         if lengths is not None and not has_padding(lengths, length):
             lengths = None
         if self.window is None and self.bias is None:
-            # an empty row sees its first pad, or its softmax would be 0 / 0
-            real = None if lengths is None else real_positions(lengths.clamp(min=1), length)
-            mask = None if real is None else real[:, None, None]
-            return self._plain(q_BHLD, k_BGLD, v_BGLD, mask)
+            return kernels.attention(q_BHLD, *self._for_each_head(k_BGLD, v_BGLD), lengths)
         far = length - 1
         if self.window is not None:
             far = torch.sym_min((self.window - 1) // 2, far)  # type: ignore[no-untyped-call]
@@ -230,12 +227,17 @@ class Attention(nn.Module):
         *,
         causal: bool = False,
     ) -> Tensor:
-        if self.kv_heads < self.heads:
-            each = self.heads // self.kv_heads
-            k_BGSD, v_BGSD = (x.repeat_interleave(each, dim=1) for x in (k_BGSD, v_BGSD))
+        k_BGSD, v_BGSD = self._for_each_head(k_BGSD, v_BGSD)
         return F.scaled_dot_product_attention(
             q_BHLD, k_BGSD, v_BGSD, attn_mask=mask, is_causal=causal
         )
+
+    def _for_each_head(self, k_BGSD: Tensor, v_BGSD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, once for each head of queries that reads them."""
+        if self.kv_heads == self.heads:
+            return k_BGSD, v_BGSD
+        each = self.heads // self.kv_heads
+        return k_BGSD.repeat_interleave(each, dim=1), v_BGSD.repeat_interleave(each, dim=1)
 
     def _joined(self, y_BHLD: Tensor) -> Tensor:
         y_BLD: Tensor = self.out(join_heads(y_BHLD))
@@ -278,6 +280,12 @@ class Attention(nn.Module):
             length, self.heads, self.head_size, self.window, causal=self.causal, sinks=self.sinks
         )
         return 2 * weights * length + pairs
+
+
+def _both_turned(q_HLD: Tensor, k_GLD: Tensor, place_L: Tensor) -> tuple[Tensor, ...]:
+    """`rotate_at` of both at once, (..., H, L, D) and (..., G, L, D): half as many passes."""
+    both_XLD = rotate_at(torch.cat([q_HLD, k_GLD], dim=-3), place_L)
+    return torch.split(both_XLD, [q_HLD.shape[-3], k_GLD.shape[-3]], dim=-3)
 
 
 def build_body(sizes: Sizes, settings: TransformerSettings) -> Stack:

@@ -35,14 +35,14 @@ def test_without_the_operation_torch_answers(monkeypatch):
         raise RuntimeError("no such operation")
 
     x, weight, bias = drawn(512, 64), drawn(96, 64), drawn(96)
-    monkeypatch.setattr(product, "_product", missing)
+    monkeypatch.setattr(product, "product", missing)
     product.works.cache_clear()
     assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
     product.works.cache_clear()
 
 
 def test_one_that_answers_wrongly_is_not_used(monkeypatch):
-    monkeypatch.setattr(product, "_product", lambda x, weight, bias: x @ weight.t())
+    monkeypatch.setattr(product, "product", lambda x, weight, bias: x @ weight.t())
     product.works.cache_clear()
     assert not product.works()
     product.works.cache_clear()
@@ -52,3 +52,47 @@ def test_frozen_inputs_need_no_gradient():
     x, weight, bias = drawn(512, 64).detach(), drawn(96, 64), drawn(96)
     linear(x, weight, bias).sum().backward()
     torch.testing.assert_close(weight.grad, x.sum(0).expand(96, 64), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1024, 1025, 2048, 5000])
+def test_the_gradient_of_the_weight_adds_up_over_its_pieces(rows):
+    x, weight, bias = drawn(rows, 160), drawn(128, 160), drawn(128)
+    assert product.PIECE * 160 * 128 >= product.ENOUGH_A_PIECE
+    seed = drawn(rows, 128).detach()
+    (got,) = torch.autograd.grad((linear(x, weight, bias) * seed).sum(), weight)
+    want = seed.double().t() @ x.detach().double()
+    torch.testing.assert_close(got.double(), want, rtol=0, atol=3e-6 * float(want.abs().amax()))
+
+
+def test_second_derivatives_are_those_of_torch():
+    x, weight, bias = drawn(512, 96), drawn(128, 96), drawn(128)
+    assert product.ENOUGH <= 512 * 96 * 128
+    found = []
+    for function in (linear, F.linear):
+        y = function(x, weight, bias).square().sum()
+        (first,) = torch.autograd.grad(y, x, create_graph=True)
+        found.append(torch.autograd.grad(first.square().sum(), (x, weight, bias)))
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5 * float(want.abs().amax()))
+
+
+def test_without_a_bias_and_without_a_gradient():
+    x, weight = drawn(512, 96), drawn(128, 96)
+    torch.testing.assert_close(linear(x, weight), x @ weight.t(), rtol=1e-5, atol=1e-4)
+    with torch.no_grad():
+        assert not linear(x, weight).requires_grad
+    with torch.inference_mode():
+        torch.testing.assert_close(linear(x, weight), x @ weight.t(), rtol=1e-5, atol=1e-4)
+
+
+def test_who_watches_sees_the_call_of_torch():
+    seen = []
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Watch():
+        linear(drawn(512, 96), drawn(128, 96), drawn(128))
+    assert F.linear in seen or torch._C._nn.linear in seen

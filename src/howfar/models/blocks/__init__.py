@@ -21,6 +21,7 @@ from howfar.models.blocks.base import (
 from howfar.models.blocks.convolution import Convolution
 from howfar.models.blocks.decoder import AdditiveDecoder, CrossDecoder, Decoder
 from howfar.models.blocks.heads import head_size, join_heads, split_heads, unit_length
+from howfar.models.blocks.linear import Linear
 from howfar.models.blocks.minimal import GatedAverage, positive_part
 from howfar.models.blocks.placed import PlacedStack, Places
 from howfar.models.blocks.positions import (
@@ -54,6 +55,7 @@ __all__ = [
     "Drawn",
     "FeedForward",
     "GatedAverage",
+    "Linear",
     "Packing",
     "PlacedStack",
     "Places",

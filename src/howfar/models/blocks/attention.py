@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from howfar.models.blocks.base import FLOAT_BYTES, has_padding, real_positions
 from howfar.models.blocks.heads import head_size, join_heads
+from howfar.models.blocks.linear import Linear
 
 Memory = tuple[Tensor, Tensor]  # keys and values, each (B, H, S, D)
 
@@ -30,9 +31,9 @@ class CrossAttention(nn.Module):
         self.heads = heads
         self.head_size = head_size(width, heads)
         self.inner = heads * self.head_size
-        self.q = nn.Linear(width, self.inner, bias=False)
-        self.kv = nn.Linear(memory_width, 2 * self.inner, bias=False)
-        self.out = nn.Linear(self.inner, width, bias=False)
+        self.q = Linear(width, self.inner, bias=False)
+        self.kv = Linear(memory_width, 2 * self.inner, bias=False)
+        self.out = Linear(self.inner, width, bias=False)
 
     def forward(self, x_BLD: Tensor, memory_BSM: Tensor, memory_lengths: Tensor) -> Tensor:
         """(B, L, D); memory_lengths: (B,) real positions of the memory, padding on the right."""

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from howfar.core.protocols import State
 from howfar.models.blocks.attention import CrossAttention
 from howfar.models.blocks.base import FLOAT_BYTES, Body, Chunking, real_positions
+from howfar.models.blocks.linear import Linear
 from howfar.models.blocks.recompute import Recomputing
 from howfar.models.blocks.stack import Residual, Stack
 
@@ -113,9 +114,9 @@ class AdditiveDecoder(Recomputing):
         self.body = body
         width = body.out_width
         self.out_width = width + memory_width
-        self.first = nn.Linear(memory_width, width)
-        self.ask = nn.Linear(width, width)
-        self.know = nn.Linear(memory_width, width, bias=False)
+        self.first = Linear(memory_width, width)
+        self.ask = Linear(width, width)
+        self.know = Linear(memory_width, width, bias=False)
         self.weigh_D = nn.Parameter(torch.empty(width))
 
     def draw(self, generator: Generator) -> None:

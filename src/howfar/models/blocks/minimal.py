@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 import howfar.models.kernels as kernels
 from howfar.core.protocols import State
 from howfar.models.blocks.base import FLOAT_BYTES
+from howfar.models.blocks.linear import Linear
 
 Gates = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -39,7 +40,7 @@ class GatedAverage(nn.Module):
 
     def __init__(self, width: int, maps: int, gates: Gates, *, learned: bool) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, maps * width)
+        self.linear = Linear(width, maps * width)
         self.gates = gates
         self.h0_D = nn.Parameter(torch.empty(width)) if learned else None
 

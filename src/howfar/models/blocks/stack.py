@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from howfar.core.errors import UsageError
 from howfar.core.protocols import Mixer, State
 from howfar.models.blocks.base import Chunking, Packing, Sizes, Stepping
+from howfar.models.blocks.linear import Linear
 from howfar.models.blocks.recompute import Recomputing
 
 # (which block, x, its state) -> (x, its state)
@@ -25,8 +26,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.widen = nn.Linear(width, 4 * width)
-        self.narrow = nn.Linear(4 * width, width)
+        self.widen = Linear(width, 4 * width)
+        self.narrow = Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class Stack(Recomputing):
         self.causal = sizes.causal
         self.out_width = sizes.width
         same = sizes.embedding == sizes.width
-        self.project = None if same else nn.Linear(sizes.embedding, sizes.width)
+        self.project = None if same else Linear(sizes.embedding, sizes.width)
         self.blocks = nn.ModuleList(
             Residual(mixer, sizes.width, sizes.dropout, feed_forward=feed_forward)
             for mixer in mixers

@@ -6,6 +6,7 @@ Forms    NAME: the fast one, gradients included; NAME_slow: the twin; NAME_flops
 """
 
 from howfar.models.kernels import graph
+from howfar.models.kernels.attention import attention
 from howfar.models.kernels.choice import as_graph, compiled, installed, using
 from howfar.models.kernels.delta_rule import delta_rule, delta_rule_flops, delta_rule_slow
 from howfar.models.kernels.diagonal_scan import (
@@ -57,6 +58,7 @@ from howfar.models.kernels.windowed_attention import (
 
 __all__ = [
     "as_graph",
+    "attention",
     "compiled",
     "delta_rule",
     "delta_rule_flops",
