@@ -54,10 +54,9 @@ def test_frozen_inputs_need_no_gradient():
     torch.testing.assert_close(weight.grad, x.sum(0).expand(96, 64), rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("rows", [1024, 1025, 2048, 5000])
+@pytest.mark.parametrize("rows", [63, 64, 1025, 8191, 20_000])
 def test_the_gradient_of_the_weight_adds_up_over_its_pieces(rows):
     x, weight, bias = drawn(rows, 160), drawn(128, 160), drawn(128)
-    assert product.PIECE * 160 * 128 >= product.ENOUGH_A_PIECE
     seed = drawn(rows, 128).detach()
     (got,) = torch.autograd.grad((linear(x, weight, bias) * seed).sum(), weight)
     want = seed.double().t() @ x.detach().double()
@@ -96,3 +95,21 @@ def test_who_watches_sees_the_call_of_torch():
     with Watch():
         linear(drawn(512, 96), drawn(128, 96), drawn(128))
     assert F.linear in seen or torch._C._nn.linear in seen
+
+
+@pytest.mark.parametrize(
+    ("rows", "weights", "sizes"),
+    [
+        (0, 2**14, [0]),
+        (63, 2**14, [63]),
+        (64, 2**14, [64, 0]),
+        (20_000, 2**14, [8192, 8192, 2048, 1024, 512, 32]),
+        (20_000, 2**7, [8192, 8192, 3616]),
+        (5, 2**20, [4, 1, 0]),
+        (9_000, 1, [9_000]),
+    ],
+)
+def test_pieces_are_powers_of_two_and_leave_out_no_row(rows, weights, sizes):
+    slices = list(product._pieces(rows, weights))
+    assert [part.stop - part.start for part in slices] == sizes
+    assert [part.start for part in slices] == [sum(sizes[:n]) for n in range(len(sizes))]

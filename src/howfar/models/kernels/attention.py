@@ -58,7 +58,7 @@ def _by_head(q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, lengths: Tensor | N
         k_SD, v_DS = k_LD[:stop], v_LD[:stop].t().contiguous()
         for start in range(0, stop, at_once):
             some = slice(start, min(stop, start + at_once))
-            score_LS = product(q_LD[some], k_SD, None)
+            score_LS = product(q_LD[some], k_SD)
             score_LS[:, real:] = -math.inf
-            y_LD[some] = product(score_LS.softmax(-1), v_DS, None)
+            y_LD[some] = product(score_LS.softmax(-1), v_DS)
     return y_BLHD[:, :length].transpose(1, 2)
