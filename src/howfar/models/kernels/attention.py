@@ -30,7 +30,7 @@ def attention(
     """(B, H, L, D); a text of no tokens reads its first pad."""
     given = (q_BHLD, k_BHLD, v_BHLD)
     learned = torch.is_grad_enabled() and any(x.requires_grad for x in given)
-    if not learned and q_BHLD.shape[2] >= FROM and pays(*given):
+    if not learned and pays(*given) and q_BHLD.shape[2] >= FROM:
         return _by_head(q_BHLD, k_BHLD, v_BHLD, lengths)
     mask = None
     if lengths is not None:

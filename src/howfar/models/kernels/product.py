@@ -32,7 +32,8 @@ LARGEST = 2**13  # positions at once
 def linear(x: Tensor, weight_DE: Tensor, bias_D: Tensor | None = None) -> Tensor:
     """F.linear, sooner where that is the faster one; differentiable as often."""
     parts = (x, weight_DE) if bias_D is None else (x, weight_DE, bias_D)
-    if x.numel() * len(weight_DE) < ENOUGH or not pays(*parts):
+    # in this order: in a graph no size may be compared
+    if not pays(*parts) or x.numel() * len(weight_DE) < ENOUGH:
         return F.linear(x, weight_DE, bias_D)
     if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
         return cast(Tensor, Linear.apply(x, weight_DE, bias_D))  # type: ignore[no-untyped-call]
