@@ -147,7 +147,9 @@ class Recurrence(nn.Module):
         if torch.is_grad_enabled() or self.backwards:
             return False
         watched = self.rnn._forward_hooks or self.rnn._forward_pre_hooks
-        return bool(watched) or x_BLD.shape[1] == 1 or not kernels.compiled(x_BLD)
+        # of the weights: under autocast x may be narrower, and the recurrence is not
+        weight = cast("list[Tensor]", self.rnn.all_weights[0])[0]
+        return bool(watched) or x_BLD.shape[1] == 1 or not kernels.compiled(weight)
 
     def _scan(self, x_BLD: Tensor, h0_BD: Tensor) -> Tensor:
         """What nn.RNN and nn.GRU give, sooner; under autocast the recurrence keeps its dtype."""
