@@ -161,7 +161,7 @@ def test_retry(tmp_path):
     assert (again.run, again.attempt, cell.result, cell.reason) == ("run000", 2, None, None)
 
 
-@pytest.mark.parametrize("owner", [GONE, REUSED])
+@pytest.mark.parametrize("owner", [GONE, REUSED], ids=["gone", "reused"])
 def test_the_cell_of_a_dead_process_is_taken_and_its_result_refused(tmp_path, owner):
     first, second = made(tmp_path, 1), Ledger(tmp_path / "ledger.db")
     old = first.claim(owner)

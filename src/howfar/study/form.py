@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from howfar.core.disk import named
 from howfar.core.errors import EnvironmentFault, UsageError, closest, shown
 
 LONGEST_FILE = 1 << 20  # bytes
@@ -119,8 +120,8 @@ def read_form(path: str | os.PathLike[str]) -> Part:
             that is none, is infinite or has more than 64 bits.
         EnvironmentFault: E-READ.
     """
-    file = shown(path)
     place = Path(path)
+    file = named(place)  # whole: the end of a path says most
     if not place.is_file():
         raise UsageError("E-NO-FILE", f"There is no file {file}.", "the path of a TOML file")
     try:
