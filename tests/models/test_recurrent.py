@@ -280,3 +280,21 @@ def test_can_be_pickled_and_copied(name):
     copied = pickle.loads(pickle.dumps(model))  # noqa: S301
     for other in (copied, copy.deepcopy(model)):
         assert torch.equal(other(tokens), model(tokens))
+
+
+@pytest.mark.parametrize("family", ["gru", "elman"])
+def test_in_bfloat16_the_recurrence_stays_the_compiled_one(family, monkeypatch):
+    model = build(family, vocabulary=20, outputs=3, width=24, embedding=16, causal=False)
+    tokens = torch.randint(20, (3, 40), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        want = model(tokens)
+
+    def unwanted(*_):
+        raise AssertionError("torch's own layer steps in bfloat16, six times slower")
+
+    if kernels.installed():
+        monkeypatch.setattr(torch.nn.GRU, "forward", unwanted)
+        monkeypatch.setattr(torch.nn.RNN, "forward", unwanted)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        got = model(tokens)
+    torch.testing.assert_close(got.float(), want, rtol=0.05, atol=0.02)
